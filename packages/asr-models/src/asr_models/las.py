@@ -1,0 +1,73 @@
+"""Listen, Attend and Spell (Chan et al., 2015, arXiv:1508.01211)."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from asr_models.configs import LasConfig
+from asr_models.interfaces import Encoded
+from asr_models.listener import Listener
+from asr_models.speller import LstmSpeller, SpellerState
+
+
+class Las(keras.Model):
+    """Frames and the tokens so far to logits of the next token.
+
+    Args:
+        config: what it is made of.
+        features: F, the number of features a frame.
+        vocab_size: V, with the begin and end tokens.
+        seed: of the first weights; equal seeds give equal models.
+    """
+
+    def __init__(self, config: LasConfig, *, features: int, vocab_size: int, seed: int = 0) -> None:
+        super().__init__(name="las")
+        rng = np.random.default_rng(seed)
+        self.config, self.features, self.vocab_size, self.stride = config, features, vocab_size, config.stride
+        self.listener = Listener(config, features=features, rng=rng)
+        self.speller = LstmSpeller(config, memory=self.listener.width, vocab_size=vocab_size, rng=rng)
+        self.built = True
+
+    def listen(
+        self,
+        features: tf.Tensor,
+        lengths: tf.Tensor,
+        *,
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+    ) -> Encoded:
+        """`features` `(B, T, F)`, `lengths` `(B,)` int32 -> memory `(B, T', D)` and its lengths, ceil(length / stride).
+
+        Raises:
+            ValueError: the features are not F wide; or training with dropout and no seed.
+        """
+        if features.shape[-1] != self.features:
+            raise ValueError(f"Las was built for {self.features} features a frame, got {features.shape[-1]}")
+        return self.listener(features, lengths, training=training, seed=seed)
+
+    def call(
+        self,
+        features: tf.Tensor,
+        lengths: tf.Tensor,
+        tokens: tf.Tensor,
+        *,
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Teacher forcing: `tokens` `(B, U)` int32 that start with the begin token -> logits `(B, U, V)`.
+
+        Logits at u are for the token after `tokens[:, u]`; those beyond a text's length mean nothing.
+        """
+        memory = self.listen(features, lengths, training=training, seed=seed)
+        return self.speller(memory, tokens, training=training, seed=seed)
+
+    def start(self, memory: Encoded, *, beams: int = 1) -> SpellerState:
+        """The speller's state before the begin token, `N = B * beams` rows, utterance by utterance."""
+        return self.speller.start(memory, beams)
+
+    def step(self, tokens: tf.Tensor, state: SpellerState) -> tuple[tf.Tensor, Any]:
+        """`tokens` `(N,)` int32 -> natural log-probabilities `(N, V)` of the next token, and the new state."""
+        spoken, state = self.speller.step(tokens, state)
+        return tf.nn.log_softmax(self.speller.logits(spoken)), state
