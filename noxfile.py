@@ -1,0 +1,120 @@
+"""The checks: `nox` runs them all, `nox -l` lists them, `nox -s tests-asr-decoders -- -k beam` runs a few.
+
+The packages are the folders of packages/, and what each one needs is read from its pyproject.toml.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "virtualenv"  # and pip, whose configuration is the user's own
+
+ROOT = Path(__file__).parent
+SETTINGS = nox.project.load_toml(ROOT / "pyproject.toml")
+PROJECTS: dict[str, dict[str, Any]] = {
+    path.parent.name: nox.project.load_toml(path) for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
+}
+PACKAGES = list(PROJECTS)
+FRAMEWORKS = {"tensorflow", "keras"}
+group = nox.project.dependency_groups
+
+
+def requirements(package: str) -> dict[str, str]:
+    """What the package always needs: distribution name -> the requirement as written."""
+    return {Requirement(line).name: line for line in PROJECTS[package]["project"]["dependencies"]}
+
+
+def with_siblings(package: str) -> list[str]:
+    """The package and the packages of this house that it needs, the needed ones first."""
+    needed = [name for name in requirements(package) if name in PROJECTS]
+    return [*dict.fromkeys(name for sibling in needed for name in with_siblings(sibling)), package]
+
+
+def needs_framework(package: str) -> bool:
+    return any(FRAMEWORKS & requirements(name).keys() for name in with_siblings(package))
+
+
+def folder_with_extras(package: str) -> str:
+    extras = ",".join(PROJECTS[package]["project"].get("optional-dependencies", {}))
+    return f"./packages/{package}[{extras}]" if extras else f"./packages/{package}"
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style: ruff check and ruff format."""
+    session.install(*group(SETTINGS, "lint"))
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", *session.posargs)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types: mypy, strict, over the source of every package; TensorFlow is absent, its values are Any."""
+    needed = {item for package in PACKAGES for item in requirements(package).items()}
+    typed = sorted(line for name, line in needed if name not in FRAMEWORKS | PROJECTS.keys())
+    session.install(*group(SETTINGS, "types"), *typed)
+    session.run("mypy", *(f"packages/{package}/src" for package in PACKAGES), *session.posargs)
+
+
+for package in PACKAGES:
+
+    @nox.session(name=f"tests-{package}")
+    def tests(session: nox.Session, package: str = package) -> None:
+        """The package's tests, on the source as it is edited, with every extra."""
+        siblings = [f"./packages/{name}" for name in with_siblings(package)[:-1]]
+        editable = [f"--editable={folder}" for folder in [*siblings, folder_with_extras(package)]]
+        session.install(*editable, *group(PROJECTS[package], "test"))
+        session.run("pytest", f"packages/{package}/tests", *session.posargs)
+
+
+for package in PACKAGES:
+
+    @nox.session(name=f"alone-{package}", reuse_venv=False)
+    def alone(session: nox.Session, package: str = package) -> None:
+        """The package's tests, on its wheel in a clean environment, from outside of the repository."""
+        with tempfile.TemporaryDirectory() as outside:
+            folders = [f"./packages/{name}" for name in with_siblings(package)]
+            session.run("pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={outside}", *folders)
+            # By file, never by name: no stranger's package of the same name can come in from an index.
+            wheels = [str(wheel) for wheel in Path(outside).glob("*.whl")]
+            session.install(*wheels, *group(PROJECTS[package], "test"))
+
+            listed = str(session.run("pip", "list", "--format=freeze", silent=True))
+            installed = {line.split("==")[0].lower() for line in listed.splitlines()}
+            unwanted = PROJECTS.keys() - set(with_siblings(package))
+            if not needs_framework(package):
+                unwanted |= FRAMEWORKS
+            if present := sorted(unwanted & installed):
+                session.error(
+                    f"{package} must stand without {', '.join(present)}: its requirements bring it in"
+                )
+
+            with session.chdir(outside):
+                settings = f"--config-file={ROOT / 'pyproject.toml'}"
+                session.run("pytest", settings, str(ROOT / "packages" / package / "tests"), *session.posargs)
+
+
+@nox.session
+def house(session: nox.Session) -> None:
+    """The tests of the whole: direction of imports, versions and changelogs, the README's commands."""
+    session.install(*(folder_with_extras(package) for package in PACKAGES), *group(SETTINGS, "house"))
+    session.run("pytest", "tests", *session.posargs)
+
+
+for package in PACKAGES:
+
+    @nox.session(name=f"bench-{package}", default=False)
+    def bench(session: nox.Session, package: str = package) -> None:
+        """The package's benchmarks (on request)."""
+        scripts = sorted(ROOT.glob(f"packages/{package}/benchmarks/*.py"))
+        if not scripts:
+            session.skip(f"{package} has no benchmarks: packages/{package}/benchmarks/*.py matches nothing")
+        session.install(
+            *(f"./packages/{name}" for name in with_siblings(package)), *group(PROJECTS[package], "test")
+        )
+        for script in scripts:
+            session.run("python", str(script), *session.posargs)

@@ -1,0 +1,70 @@
+"""Checks of what comes in, shared by the decoders."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asr_decoders.vocabulary import Vocabulary
+
+# Rounding may lift the logarithm of 1 a little above 0, more so in half precision.
+ROUNDING = 1e-3
+
+
+def integer(name: str, value: int, *, least: int) -> None:
+    """Raises ValueError unless `value` is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+
+
+def n_best(n_best: int, beam_size: int) -> None:
+    """Raises ValueError unless 1 <= n_best <= beam_size."""
+    integer("beam_size", beam_size, least=1)
+    integer("n_best", n_best, least=1)
+    if n_best > beam_size:
+        raise ValueError(f"n_best must be at most beam_size, got n_best {n_best} of a beam of {beam_size}")
+
+
+def vocabulary_size(vocabulary: Vocabulary | None, size: int) -> None:
+    """Raises ValueError where the vocabulary is not the one of log-probabilities (..., size)."""
+    if vocabulary is not None and len(vocabulary) != size:
+        raise ValueError(
+            f"a piece for each of V = {size} log-probabilities expected, got {len(vocabulary)} pieces"
+        )
+
+
+def ctc_log_probs(log_probs: Any, *, blank: int) -> NDArray[np.floating[Any]]:
+    """(T, V) log-probabilities as an array of floats; raises ValueError where they cannot be that."""
+    array = np.asarray(log_probs)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise ValueError(f"log-probabilities (T, V) of one utterance expected, got shape {array.shape}")
+    if array.dtype.kind in "iu":  # rounded scores, as text files hold them
+        array = array.astype(np.float64)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(
+            f"log-probabilities of float32 or float64 expected, got {array.dtype}: convert them first"
+        )
+    if blank >= array.shape[1]:
+        raise ValueError(f"blank must be less than V = {array.shape[1]}, got {blank}")
+    peak = array.max(axis=1)  # a NaN anywhere in a frame is a NaN here
+    bad = np.flatnonzero(~(peak <= ROUNDING))
+    if bad.size:
+        raise ValueError(
+            f"log-probabilities expected (natural log, at most 0), got {peak[bad[0]]:.6g} at frame {bad[0]}: "
+            "apply log_softmax to logits, log to probabilities"
+        )
+    return array
+
+
+def possible_frames(log_probs: NDArray[np.floating[Any]]) -> None:
+    """Raises ValueError where a frame gives every token the probability 0.
+
+    Then every labelling has the probability 0 and none is best. Such frames are padding that was not cut
+    off, or a fault of the model: passing over them would hide either.
+    """
+    impossible = np.flatnonzero(np.isneginf(log_probs.max(axis=1)))
+    if impossible.size:
+        raise ValueError(
+            f"frame {impossible[0]} of {len(log_probs)} is impossible, all its log-probabilities are -inf: "
+            "cut the padding off at the utterance's length"
+        )

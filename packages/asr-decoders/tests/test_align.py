@@ -1,0 +1,75 @@
+"""The exact score and the best alignment against brute force over all paths."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from asr_decoders import ctc_align, ctc_score
+from asr_decoders.testing import every_labelling
+
+
+def random_log_probs(rng, frames, size):
+    logits = rng.normal(0, 2, (frames, size))
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_score_is_the_sum_over_all_paths(seed) -> None:
+    rng = np.random.default_rng(seed)
+    frames, size = int(rng.integers(0, 6)), int(rng.integers(1, 5))
+    blank = int(rng.integers(size))
+    log_probs = random_log_probs(rng, frames, size)
+    for tokens, score in every_labelling(log_probs, blank=blank).items():
+        assert ctc_score(log_probs, tokens, blank=blank) == pytest.approx(score, abs=1e-9)
+
+
+def runs(path, blank):
+    """(first, last + 1) of every run of a token."""
+    frames, start = [], 0
+    for token, run in itertools.groupby(path):
+        end = start + len(list(run))
+        if token != blank:
+            frames.append((start, end))
+        start = end
+    return tuple(frames)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_alignment_is_that_of_the_best_path(seed) -> None:
+    rng = np.random.default_rng(seed)
+    frames, size = int(rng.integers(1, 6)), int(rng.integers(2, 4))
+    blank = int(rng.integers(size))
+    log_probs = random_log_probs(rng, frames, size)
+    best = {}
+    for path in itertools.product(range(size), repeat=frames):
+        tokens = tuple(token for token, _ in itertools.groupby(path) if token != blank)
+        score = log_probs[np.arange(frames), list(path)].sum()
+        if tokens not in best or score > best[tokens][0]:
+            best[tokens] = score, path
+    for tokens, (_, path) in best.items():
+        assert ctc_align(log_probs, tokens, blank=blank) == runs(path, blank)
+
+
+def test_nothing_to_align() -> None:
+    assert ctc_align(np.zeros((0, 3)), ()) == ()
+    assert ctc_align(np.full((2, 3), -1.0), ()) == ()
+    assert ctc_score(np.zeros((0, 3)), ()) == 0.0
+
+
+def test_too_few_frames() -> None:
+    log_probs = np.full((2, 3), -1.0)
+    assert ctc_score(log_probs, (1, 1)) == -np.inf  # equal tokens need a blank between
+    assert ctc_score(log_probs, (1, 2)) == pytest.approx(-2.0)
+    with pytest.raises(ValueError, match=r"2 tokens .* 2 frames"):
+        ctc_align(log_probs, (1, 1))
+
+
+@pytest.mark.parametrize("function", [ctc_score, ctc_align])
+def test_wrong_tokens_are_refused(function) -> None:
+    log_probs = np.full((4, 3), -1.0)
+    for token in (0, 3, -1):
+        with pytest.raises(ValueError, match=f"not the blank 0, got {token}"):
+            function(log_probs, (1, token))
+    with pytest.raises(ValueError, match="log-probabilities expected"):
+        function(-log_probs, (1,))

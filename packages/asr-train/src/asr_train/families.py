@@ -1,0 +1,117 @@
+"""The two families of recognisers: what training and decoding need to know of each, and nothing of it elsewhere.
+
+A family joins a model to its loss and to its search. `FAMILIES` is the one place where a configuration becomes one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import asr_decoders
+import asr_models
+import numpy as np
+import tensorflow as tf
+from asr_decoders import Hypothesis
+
+from asr_train.batches import Batch
+from asr_train.config import DecodeConfig
+from asr_train.tokenizer import Tokenizer
+
+
+class Family(Protocol):
+    """A model that can be trained and searched."""
+
+    model: Any
+    """The Keras model: its variables are what is trained and saved."""
+
+    def loss(self, batch: Batch, *, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
+        """`(B,)`: the loss of each utterance, summed over its labels."""
+        ...
+
+    def decode(self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig) -> list[list[Hypothesis]]:
+        """`(B, T, F)` and `(B,)` -> the n-best of each utterance; tokens without begin and end."""
+        ...
+
+
+class Ctc:
+    """DeepSpeech2: logits for each frame, CTC loss, CTC search."""
+
+    def __init__(self, config: asr_models.DeepSpeech2Config, *, features: int, tokenizer: Tokenizer, seed: int) -> None:
+        self.blank = tokenizer.pad
+        self.model = asr_models.DeepSpeech2(config, features=features, vocab_size=tokenizer.size, seed=seed)
+
+    def loss(self, batch: Batch, *, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
+        """CTC from each utterance's own lengths; infinite where the text is too long for the audio."""
+        logits, lengths = self.model(batch.features, batch.feature_lengths, training=training, seed=seed)
+        return asr_models.ctc_loss(logits, lengths, batch.labels, batch.label_lengths, blank=self.blank)
+
+    def decode(self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig) -> list[list[Hypothesis]]:
+        """Greedy at beam size 1, else the prefix beam search."""
+        search: Any = asr_decoders.CtcGreedy(blank=self.blank)
+        if options.beam_size > 1:
+            search = asr_decoders.CtcBeam(blank=self.blank, beam_size=options.beam_size, n_best=options.beam_size)
+        return [search(scores) for scores in asr_models.log_probabilities(self.model, features, lengths)]
+
+
+class Attention:
+    """Listen, attend and spell: label-smoothed cross-entropy, attention search."""
+
+    def __init__(
+        self,
+        config: asr_models.LasConfig,
+        *,
+        features: int,
+        tokenizer: Tokenizer,
+        seed: int,
+        smoothing: float = 0.0,
+    ) -> None:
+        self.begin, self.end, self.smoothing = tokenizer.begin, tokenizer.end, smoothing
+        self.model = asr_models.Las(config, features=features, vocab_size=tokenizer.size, seed=seed)
+        self.step = asr_models.SpellerStep(self.model)
+
+    def loss(self, batch: Batch, *, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
+        """Cross-entropy of the labels and the end token, given the begin token and the labels."""
+        rows = tf.shape(batch.labels)[0]
+        inputs = tf.concat([tf.fill([rows, 1], self.begin), batch.labels], 1)
+        # The end token stands right after each text's own last label.
+        ends = tf.one_hot(batch.label_lengths, tf.shape(batch.labels)[1] + 1, dtype=tf.int32) * self.end
+        real = tf.sequence_mask(batch.label_lengths, tf.shape(batch.labels)[1], dtype=tf.int32)
+        targets = tf.pad(batch.labels * real, [[0, 0], [0, 1]]) + ends
+        logits = self.model(batch.features, batch.feature_lengths, inputs, training=training, seed=seed)
+        smoothing = self.smoothing if training else 0.0
+        return asr_models.cross_entropy(logits, targets, batch.label_lengths + 1, smoothing=smoothing)
+
+    def decode(self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig) -> list[list[Hypothesis]]:
+        """Greedy at beam size 1, else the beam search with the GNMT length norm."""
+        state, frames = self.step.start(features, lengths, beams=options.beam_size)
+        limits = np.ceil(frames * options.max_length_ratio).astype(int)
+        search: Any = asr_decoders.AttentionGreedy(begin=self.begin, end=self.end)
+        if options.beam_size > 1:
+            search = asr_decoders.AttentionBeam(
+                begin=self.begin,
+                end=self.end,
+                beam_size=options.beam_size,
+                n_best=options.beam_size,
+                length_norm="gnmt",
+                length_penalty=options.length_penalty,
+            )
+        found: list[list[Hypothesis]] = search(self.step, state, batch=len(frames), max_lengths=limits)
+        return found
+
+
+def build_family(
+    config: asr_models.DeepSpeech2Config | asr_models.LasConfig,
+    *,
+    features: int,
+    tokenizer: Tokenizer,
+    seed: int = 0,
+    smoothing: float = 0.0,
+) -> Family:
+    """The family of a model configuration, with fresh weights."""
+    if isinstance(config, asr_models.LasConfig):
+        return Attention(config, features=features, tokenizer=tokenizer, seed=seed, smoothing=smoothing)
+    return Ctc(config, features=features, tokenizer=tokenizer, seed=seed)
+
+
+def best_texts(found: Sequence[list[Hypothesis]], tokenizer: Tokenizer) -> list[str]:
+    """The text of each utterance's best hypothesis."""
+    return [tokenizer.decode(hypotheses[0].tokens) for hypotheses in found]

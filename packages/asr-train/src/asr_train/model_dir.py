@@ -1,0 +1,99 @@
+"""The model folder: all that a recogniser is. Loading it runs no code from it."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asr_features
+
+from asr_train.config import FRONTENDS, MODELS, DecodeConfig, kind_of, plain
+from asr_train.config_file import build, read_part
+from asr_train.errors import UserError
+from asr_train.folders import check_folder, whole_folder
+from asr_train.quiet import import_tensorflow
+from asr_train.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from asr_train.recognizer import Recognizer
+
+FORMAT = 1
+FILES = ("config.json", "weights.safetensors", "tokenizer.model")
+NORMALIZERS: dict[str, type] = {"utterance": asr_features.UtteranceNorm, "global": asr_features.GlobalNorm}
+
+
+def save(folder: Path, recognizer: "Recognizer", card: str) -> None:
+    """Write a recogniser, replacing the folder at once; `card` becomes its README.md."""
+    from safetensors.numpy import save_file
+
+    from asr_train.checkpoint import arrays_of
+
+    model, normalize = recognizer.family.model, recognizer.normalize
+    config = {
+        "format": FORMAT,
+        "features": _part(recognizer.frontend, FRONTENDS),
+        "normalize": None if normalize is None else _part(normalize, NORMALIZERS),
+        "model": _part(model.config, MODELS),
+        "decode": dataclasses.asdict(recognizer.decode),
+    }
+    with whole_folder(folder) as partial:
+        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        save_file(arrays_of(model), partial / "weights.safetensors")
+        recognizer.tokenizer.save(partial / "tokenizer.model")
+        (partial / "README.md").write_text(card, encoding="utf-8")
+
+
+def load(folder: str | Path) -> "Recognizer":
+    """Read a model folder.
+
+    Raises:
+        UserError: a file is missing, altered, or says something that this version does not know.
+    """
+    folder = Path(folder)
+    parts, tokenizer = check(folder)
+    import_tensorflow()
+
+    from safetensors.numpy import load_file
+
+    from asr_train.checkpoint import assign
+    from asr_train.families import build_family
+    from asr_train.recognizer import Recognizer
+
+    family = build_family(parts["model"], features=parts["frontend"].dim, tokenizer=tokenizer)
+    assign(family.model, load_file(folder / "weights.safetensors"), str(folder / "weights.safetensors"))
+    rest = {name: parts[name] for name in ("frontend", "normalize", "decode")}
+    return Recognizer(**rest, family=family, tokenizer=tokenizer)
+
+
+def check(folder: Path) -> tuple[dict[str, Any], Tokenizer]:
+    """Everything about a model folder that needs no TensorFlow.
+
+    Raises:
+        UserError: as `load`.
+    """
+    check_folder(folder, FILES)
+    path = folder / "config.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON: {error}") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise UserError(f"{path}: expected format {FORMAT}, got {values.get('format') if isinstance(values, dict) else values!r}")
+    missing = [name for name in ("features", "normalize", "model", "decode") if name not in values]
+    if missing:
+        raise UserError(f"{path}: {', '.join(missing)} is missing")
+    try:
+        normalize = values["normalize"]
+        parts = {
+            "frontend": read_part(values["features"], FRONTENDS, {}, None, "features"),
+            "normalize": normalize and read_part(normalize, NORMALIZERS, {}, None, "normalize"),
+            "model": read_part(values["model"], MODELS, {}, None, "model"),
+            "decode": build(DecodeConfig, values["decode"], ("decode",)),
+        }
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return parts, Tokenizer.load(folder / "tokenizer.model")
+
+
+def _part(part: Any, kinds: dict[str, type]) -> dict[str, Any]:
+    return {"kind": kind_of(part, kinds), **plain(dataclasses.asdict(part))}

@@ -1,0 +1,144 @@
+"""A run's folder, and all that is settled before training starts. Nothing here loads TensorFlow."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asr_features
+
+from asr_train.config import DataConfig, RunConfig, to_dict
+from asr_train.config_file import build, read_config, write_config
+from asr_train.errors import UserError
+from asr_train.folders import recover
+from asr_train.manifest import Utterance, check_disjoint, measure, read_manifest
+from asr_train.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What the training loop is given."""
+
+    config: RunConfig
+    output: Path
+    train: tuple[Utterance, ...]
+    dev: tuple[Utterance, ...]
+    tokenizer: Tokenizer
+    normalize: Any
+    notes: tuple[str, ...] = ()
+    """What the user should know of the preparation, such as utterances left out."""
+
+    @property
+    def checkpoints(self) -> Path:
+        """Whole states, for resuming."""
+        return self.output / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        """The best recogniser so far, for use."""
+        return self.output / "model"
+
+
+def prepare(config: RunConfig, output: Path, *, resume: bool = False) -> Run:
+    """Read manifests, settle tokenizer and normalisation, and make (or find again) the run's folder.
+
+    Raises:
+        UserError: the folder holds a run and `resume` is not asked, or holds something else; anything wrong with
+            manifests, audio files or the tokenizer.
+    """
+    started = _check_folder(config, output, resume)
+    train, dev = load_sets(config.data)
+    train, notes = keep(train, config)
+    if started:
+        tokenizer = Tokenizer.load(output / "tokenizer.model")
+        normalize = _read_normalize(output / "normalize.json")
+        recover(output / "model")
+    else:
+        tokenizer = make_tokenizer(config, train)
+        normalize = make_normalize(config, train)
+        output.mkdir(parents=True, exist_ok=True)
+        tokenizer.save(output / "tokenizer.model")
+        values = None if normalize is None else dataclasses.asdict(normalize)
+        (output / "normalize.json").write_text(json.dumps(values), encoding="utf-8")
+        # Last, because this file is what makes the folder a run.
+        write_config(config, output / "config.yaml")
+    return Run(
+        config=config, output=output, train=train, dev=dev, tokenizer=tokenizer, normalize=normalize, notes=notes
+    )
+
+
+def _check_folder(config: RunConfig, output: Path, resume: bool) -> bool:
+    """Whether `output` holds a run that is to be continued."""
+    started = (output / "config.yaml").is_file()
+    if started and not resume:
+        raise UserError(f"{output}: already holds a run; add --resume to continue it, or choose another --output")
+    leftovers = {"tokenizer.model", "normalize.json"}  # of a run that died before it began
+    if not started and output.is_dir() and {path.name for path in output.iterdir()} - leftovers:
+        raise UserError(f"{output}: not empty, and not a run of asr-train; choose another --output")
+    if started:
+        before = to_dict(read_config(output / "config.yaml"))
+        differing = _differences(before, to_dict(config))
+        if differing:
+            raise UserError(f"{output}: cannot resume with another configuration; {', '.join(differing)} changed")
+    return started
+
+
+def _differences(a: Any, b: Any, path: str = "") -> list[str]:
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return [] if a == b else [path]
+    keys = [*a, *(key for key in b if key not in a)]
+    return [found for key in keys for found in _differences(a.get(key), b.get(key), f"{path}.{key}" if path else key)]
+
+
+def load_sets(data: DataConfig) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...]]:
+    """The training and the development utterances, measured and disjoint."""
+    sets = []
+    for name in ("train", "dev"):
+        paths: Sequence[Path] = getattr(data, name)
+        if not paths:
+            raise UserError(f"no {name} manifest: give --{name} FILE, or data.{name} in the configuration")
+        sets.append(tuple(measure([utterance for path in paths for utterance in read_manifest(path)])))
+    check_disjoint(*sets)
+    return sets[0], sets[1]
+
+
+def keep(train: Sequence[Utterance], config: RunConfig) -> tuple[tuple[Utterance, ...], tuple[str, ...]]:
+    """The utterances that are trained on, and a note about those that are not."""
+    limit = config.data.max_seconds
+    long = [u for u in train if (u.seconds or 0.0) > limit]
+    if long and config.data.over_length == "error":
+        raise UserError(f"{long[0].row}: {long[0].seconds:.1f} s, above data.max_seconds = {limit:g} ({len(long)} such)")
+    kept = tuple(u for u in train if (u.seconds or 0.0) <= limit)
+    if not kept:
+        raise UserError(f"no training utterance is at most data.max_seconds = {limit:g} s long")
+    return kept, (f"left out {len(long)} of {len(train)} utterances above {limit:g} s",) if long else ()
+
+
+def make_tokenizer(config: RunConfig, train: Sequence[Utterance]) -> Tokenizer:
+    """The configured tokenizer, trained on the training texts where no file is named."""
+    if config.tokenizer.path is not None:
+        return Tokenizer.load(config.tokenizer.path)
+    return Tokenizer.train(
+        [u.text for u in train], kind=config.tokenizer.kind, vocab_size=config.tokenizer.vocab_size
+    )
+
+
+def make_normalize(config: RunConfig, train: Sequence[Utterance]) -> Any:
+    """The configured normalisation; a global one is estimated on (at most 1000 of) the training utterances."""
+    if config.data.normalize == "none":
+        return None
+    if config.data.normalize == "utterance":
+        return asr_features.UtteranceNorm()
+    rate, some = config.features.sample_rate, train[:: -(-len(train) // 1000)]
+    return asr_features.GlobalNorm.estimate(
+        config.features(asr_features.read(u.audio, sample_rate=rate)) for u in some
+    )
+
+
+def _read_normalize(path: Path) -> Any:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if values is None:
+        return None
+    return build(asr_features.GlobalNorm if "mean" in values else asr_features.UtteranceNorm, values, ("normalize",))

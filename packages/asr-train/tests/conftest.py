@@ -1,0 +1,48 @@
+"""A small corpus of synthesised speech, and a configuration that trains on it in seconds."""
+
+from pathlib import Path
+
+import pytest
+from asr_train.config import RunConfig
+from asr_train.config_file import from_dict
+from asr_train.corpora.synth import write_corpus
+
+TINY = {
+    "features": {"preset": "kaldi-23", "sample_rate": 8000},
+    "tokenizer": {"kind": "char"},
+    "model": {
+        "preset": "deepspeech2-small",
+        "convolutions": [{"channels": 4, "kernel": [5, 5], "stride": [2, 2]}],
+        "recurrent_layers": 1,
+        "recurrent_units": 16,
+    },
+    "data": {"batch_seconds": 12, "buckets": 2},
+    "train": {"epochs": 2, "warmup_steps": 2, "checkpoint_steps": 2},
+}
+TINY_LAS = {
+    **TINY,
+    "model": {
+        "preset": "las-small",
+        "listener_layers": 2,
+        "listener_units": 12,
+        "speller_units": 16,
+        "embedding_units": 8,
+        "attention_units": 12,
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`train.tsv` (24 utterances), `dev.tsv` (6) and `test.tsv` (6) with their FLAC files, at 8 kHz."""
+    folder = tmp_path_factory.mktemp("corpus")
+    write_corpus(folder, train=24, dev=6, test=6, sample_rate=8000)
+    return folder
+
+
+@pytest.fixture(params=["deepspeech2", "las"])
+def tiny(request: pytest.FixtureRequest, corpus: Path) -> RunConfig:
+    """A narrow model of each family, on that corpus."""
+    values = TINY if request.param == "deepspeech2" else TINY_LAS
+    data = {**TINY["data"], "train": [str(corpus / "train.tsv")], "dev": [str(corpus / "dev.tsv")]}
+    return from_dict({**values, "data": data})

@@ -1,0 +1,274 @@
+"""Runs from beginning to end: they learn, they stop, they go on."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from asr_train import checkpoint, model_dir
+from asr_train.config import RunConfig, TrainConfig, TokenizerConfig
+from asr_train.config_file import from_dict, write_config
+from asr_train.corpora.synth import write_corpus
+from asr_train.errors import UserError
+from asr_train.evaluation import Evaluation, Scored, evaluate
+from asr_train.manifest import Utterance, measure, read_manifest
+from asr_train.run import prepare
+from asr_train.checkpoint import Progress, arrays_of
+from asr_decoders import Errors
+
+
+def train(config: RunConfig, output: Path, *, resume: bool = False) -> Evaluation:
+    from asr_train.loop import train
+
+    return train(prepare(config, output, resume=resume), quiet=True)
+
+
+OVERFIT = {
+    "deepspeech2": {
+        "model": {
+            "preset": "deepspeech2-small",
+            "convolutions": [{"channels": 8, "kernel": [5, 7], "stride": [2, 2]}],
+            "recurrent_layers": 1,
+            "recurrent_units": 48,
+            "dropout": 0.0,
+        },
+        "tokenizer": {"kind": "char"},
+    },
+    "las": {
+        "model": {
+            "preset": "las-small",
+            "listener_units": 48,
+            "speller_units": 64,
+            "embedding_units": 16,
+            "attention_units": 32,
+            "dropout": 0.0,
+            "sampling": 0.0,
+        },
+        "tokenizer": {"kind": "unigram", "vocab_size": 30},
+    },
+}
+
+
+@pytest.mark.parametrize("family", OVERFIT)
+def test_eight_utterances_are_learnt_without_an_error(family: str, tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", train=8, dev=1, test=0, sample_rate=8000)
+    config = from_dict(
+        {
+            **OVERFIT[family],
+            "features": {"preset": "kaldi-40", "sample_rate": 8000},
+            "data": {"train": [str(corpus["train"])], "dev": [str(corpus["dev"])], "buckets": 1},
+            "train": {"epochs": 130, "learning_rate": 0.01, "warmup_steps": 10, "label_smoothing": 0.0},
+        }
+    )
+    train(config, tmp_path / "run")
+    # The best model is that of the dev set; what was learnt is in the last checkpoint.
+    recognizer = model_dir.load(tmp_path / "run/model")
+    newest, _ = checkpoint.newest(tmp_path / "run/checkpoints")
+    assert newest is not None
+    checkpoint.assign(recognizer.family.model, checkpoint.load_file(newest / "model.safetensors"), "")
+    scores = evaluate(recognizer, measure(read_manifest(corpus["train"])))
+    assert scores.characters.total == 0, [(one.utterance.text, one.hypothesis) for one in scores.scored]
+    beam = dataclasses.replace(recognizer, decode=dataclasses.replace(recognizer.decode, beam_size=4))
+    assert evaluate(beam, measure(read_manifest(corpus["train"]))).characters.total == 0
+
+
+def test_a_run_leaves_what_the_house_promises(tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from asr_train.loop import train
+
+    run = prepare(tiny, tmp_path / "run")
+    result = train(run)
+    out = capsys.readouterr().out
+    assert out.count("reference:") == out.count("hypothesis:") == 6  # three samples in each of two epochs
+    assert "dev loss" in out and f"WER {result.words.rate:.2%}" in out
+    assert (tmp_path / "run/train.log").read_text().count("dev loss") == 2
+    assert list((tmp_path / "run/logs").glob("events*"))
+    assert len(list((tmp_path / "run/checkpoints").glob("step-*"))) == 2
+    names = {path.name for path in (tmp_path / "run/model").iterdir()}
+    assert names == {"config.json", "weights.safetensors", "tokenizer.model", "README.md", "SHA256SUMS"}
+    card = (tmp_path / "run/model/README.md").read_text()
+    assert "WER" in card and "24 utterances" in card
+
+
+def test_the_model_folder_gives_the_same_texts_alone_and_in_a_batch(tiny: RunConfig, corpus: Path, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "run")
+    recognizer = model_dir.load(tmp_path / "run/model")
+    utterances = measure(read_manifest(corpus / "test.tsv"))
+    together = evaluate(recognizer, utterances, batch_seconds=1000)
+    for one in together.scored:
+        alone = recognizer.transcribe(one.utterance.audio)
+        assert alone.text == one.hypothesis
+        assert alone.seconds == pytest.approx(one.utterance.seconds, abs=1e-3)
+    again = model_dir.load(tmp_path / "run/model")
+    assert [one.hypothesis for one in evaluate(again, utterances).scored] == [one.hypothesis for one in together.scored]
+
+
+def test_hypotheses_of_a_beam_all_differ(tiny: RunConfig, corpus: Path, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "run")
+    recognizer = model_dir.load(tmp_path / "run/model")
+    beam = dataclasses.replace(recognizer, decode=dataclasses.replace(recognizer.decode, beam_size=5))
+    found = beam.transcribe(corpus / "test/00000.flac").hypotheses
+    assert len({h.tokens for h in found}) == len(found) > 1
+    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+
+
+@pytest.mark.parametrize("samples", [0, 1, 199, 200, 400])
+def test_very_short_audio_is_recognised_not_refused(tiny: RunConfig, tmp_path: Path, samples: int) -> None:
+    train(dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, epochs=1)), tmp_path / "run")
+    recognizer = model_dir.load(tmp_path / "run/model")
+    assert isinstance(recognizer(np.zeros(samples, np.float32)).text, str)
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, config: RunConfig, output: Path, at: int) -> None:
+    """A run that ends in its step number `at`, after its optimizer and before anything is noted."""
+    from asr_train.reporter import Reporter
+
+    def step(self: Reporter, progress: Progress, *_: object) -> None:
+        if progress.step == at:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reporter, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, output)
+
+
+def test_resuming_in_the_middle_of_an_epoch_ends_where_the_whole_run_does(
+    tiny: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny, tmp_path / "whole")
+    interrupted(monkeypatch, tiny, tmp_path / "cut", at=5)
+    newest, _ = checkpoint.newest(tmp_path / "cut/checkpoints")
+    assert newest is not None and newest.name == "step-00000004"  # 2 steps between checkpoints, more than 4 an epoch
+    assert json.loads((newest / "progress.json").read_text())["epoch"] == 0
+    train(tiny, tmp_path / "cut", resume=True)
+    ends = [checkpoint.newest(tmp_path / name / "checkpoints")[0] for name in ("whole", "cut")]
+    assert ends[0] is not None and ends[1] is not None and ends[0].name == ends[1].name
+    whole, cut = (checkpoint.load_file(end / "model.safetensors") for end in ends)
+    for name in whole:
+        np.testing.assert_allclose(cut[name], whole[name], atol=1e-4, err_msg=name)
+
+
+def test_a_torn_checkpoint_is_passed_over_with_a_word(tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from asr_train.loop import train
+
+    run = prepare(tiny, tmp_path / "run")
+    train(run, quiet=True)
+    newest, _ = checkpoint.newest(run.checkpoints)
+    assert newest is not None
+    torn = (newest / "model.safetensors").read_bytes()[:100]
+    (newest / "model.safetensors").write_bytes(torn)
+    train(prepare(tiny, tmp_path / "run", resume=True))
+    assert "skipped a damaged checkpoint" in capsys.readouterr().out
+
+
+def test_kill_in_the_middle_of_an_epoch_and_resume(tiny: RunConfig, corpus: Path, tmp_path: Path) -> None:
+    # An epoch long enough to be hit: checkpoints every second step, and many steps.
+    config = dataclasses.replace(
+        tiny,
+        train=dataclasses.replace(tiny.train, epochs=3),
+        data=dataclasses.replace(tiny.data, batch_seconds=3.0),
+    )
+    write_config(config, tmp_path / "config.yaml")
+    arguments = ["train", "--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "run")]
+    command = [sys.executable, "-c", "from asr_train.cli import main; main()", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "run").glob("checkpoints/step-*")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    newest, _ = checkpoint.newest(tmp_path / "run/checkpoints")
+    assert newest is not None
+    progress = json.loads((newest / "progress.json").read_text())
+    assert progress["epoch"] == 0 and progress["batch"] > 0
+
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2 and "already holds a run; add --resume" in refused.stderr
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"resumed at step {progress['step']}, epoch 1, batch {progress['batch']}" in resumed.stdout
+    assert "epoch 3/3" in resumed.stdout
+    scores = evaluate(model_dir.load(tmp_path / "run/model"), measure(read_manifest(corpus / "test.tsv")))
+    assert len(scores.scored) == 6
+
+
+def test_a_second_run_refuses_or_resumes(tiny: RunConfig, tmp_path: Path) -> None:
+    one = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, epochs=1))
+    prepare(one, tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(UserError, match="already holds a run; add --resume to continue it, or choose another"):
+        prepare(one, tmp_path / "run")
+    with pytest.raises(UserError, match=r"cannot resume with another configuration; train\.epochs changed"):
+        prepare(tiny, tmp_path / "run", resume=True)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    prepare(one, tmp_path / "run", resume=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match="not empty, and not a run"):
+        prepare(one, tmp_path / "other")
+
+
+def test_dev_must_not_be_train(tiny: RunConfig, tmp_path: Path) -> None:
+    data = dataclasses.replace(tiny.data, dev=tiny.data.train)
+    with pytest.raises(UserError, match="dev"):
+        prepare(dataclasses.replace(tiny, data=data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_long_utterances_are_left_out_with_a_word_or_refused(tiny: RunConfig, tmp_path: Path) -> None:
+    seconds = sorted(u.seconds or 0.0 for u in measure(read_manifest(tiny.data.train[0])))
+    data = dataclasses.replace(tiny.data, max_seconds=seconds[-3])
+    run = prepare(dataclasses.replace(tiny, data=data), tmp_path / "run")
+    assert len(run.train) == 22 and "left out 2 of 24 utterances" in run.notes[0]
+    with pytest.raises(UserError, match=r"train.tsv:\d+: .* above data.max_seconds"):
+        prepare(dataclasses.replace(tiny, data=dataclasses.replace(data, over_length="error")), tmp_path / "second")
+    with pytest.raises(UserError, match="no training utterance"):
+        prepare(dataclasses.replace(tiny, data=dataclasses.replace(data, max_seconds=0.01)), tmp_path / "third")
+
+
+@pytest.mark.parametrize("normalize", ["utterance", "global", "none"])
+def test_normalisation_is_part_of_the_model_folder(tiny: RunConfig, tmp_path: Path, normalize: str) -> None:
+    data = dataclasses.replace(tiny.data, normalize=normalize)
+    config = dataclasses.replace(tiny, data=data, train=dataclasses.replace(tiny.train, epochs=1))
+    run = prepare(config, tmp_path / "run")
+    again = prepare(config, tmp_path / "run", resume=True)
+    assert again.normalize == run.normalize and (run.normalize is None) == (normalize == "none")
+    train(config, tmp_path / "run", resume=True)
+    assert model_dir.load(tmp_path / "run/model").normalize == run.normalize
+
+
+def test_the_wer_is_not_the_mean_of_utterances_wers() -> None:
+    short = Scored(Utterance(id="a", audio=Path("a"), text="yes"), "no", Errors(1, 0, 0, 1), Errors(0, 0, 0, 3))
+    long = Scored(Utterance(id="b", audio=Path("b"), text="a b"), "a b", Errors(0, 0, 0, 10), Errors(0, 0, 0, 3))
+    empty = Scored(Utterance(id="c", audio=Path("c"), text=""), "um", Errors(0, 0, 1, 0), Errors(0, 0, 2, 0))
+    result = Evaluation((short, long), 1.0, 0.5)
+    assert result.summary()["wer"]["rate"] == pytest.approx(1 / 11) and result.exact == 0.5
+    with_empty = Evaluation((short, long, empty), 1.0, 0.5).summary()["wer"]
+    assert with_empty["rate"] == pytest.approx(2 / 11) and with_empty["insertions"] == 1
+    assert np.isfinite(Evaluation((empty,), 1.0, 0.5).summary()["wer"]["rate"])
+
+
+def test_a_checkpoint_of_another_model_is_refused(tiny: RunConfig, tmp_path: Path) -> None:
+    train(dataclasses.replace(tiny, train=TrainConfig(epochs=1)), tmp_path / "run")
+    model = model_dir.load(tmp_path / "run/model").family.model
+    arrays = arrays_of(model)
+    name = next(iter(arrays))
+    with pytest.raises(UserError, match=f"here: weight {name} is missing"):
+        checkpoint.assign(model, {k: v for k, v in arrays.items() if k != name}, "here")
+    with pytest.raises(UserError, match="weight other is not one of this model"):
+        checkpoint.assign(model, {**arrays, "other": arrays[name]}, "here")
+    with pytest.raises(UserError, match=r"shape \(1,\), expected"):
+        checkpoint.assign(model, {**arrays, name: np.zeros(1, np.float32)}, "here")
+
+
+def test_a_tokenizer_of_ones_own(tiny: RunConfig, tmp_path: Path) -> None:
+    first = prepare(tiny, tmp_path / "first")
+    own = dataclasses.replace(tiny, tokenizer=TokenizerConfig(path=tmp_path / "first/tokenizer.model"))
+    assert prepare(own, tmp_path / "second").tokenizer == first.tokenizer
