@@ -89,9 +89,7 @@ for package in PACKAGES:
             if not needs_framework(package):
                 unwanted |= FRAMEWORKS
             if present := sorted(unwanted & installed):
-                session.error(
-                    f"{package} must stand without {', '.join(present)}: its requirements bring it in"
-                )
+                session.error(f"{package} must stand without {', '.join(present)}: its requirements bring it in")
 
             with session.chdir(outside):
                 settings = f"--config-file={ROOT / 'pyproject.toml'}"
@@ -113,8 +111,6 @@ for package in PACKAGES:
         scripts = sorted(ROOT.glob(f"packages/{package}/benchmarks/*.py"))
         if not scripts:
             session.skip(f"{package} has no benchmarks: packages/{package}/benchmarks/*.py matches nothing")
-        session.install(
-            *(f"./packages/{name}" for name in with_siblings(package)), *group(PROJECTS[package], "test")
-        )
+        session.install(*(f"./packages/{name}" for name in with_siblings(package)), *group(PROJECTS[package], "test"))
         for script in scripts:
             session.run("python", str(script), *session.posargs)

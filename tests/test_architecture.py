@@ -99,9 +99,7 @@ def code_faults(tree: ast.AST) -> Iterator[tuple[int, str]]:
 def faults(source: str, file: str) -> list[str]:
     """One line a fault in the source of a file that is named as "asr_features/mel.py"."""
     tree = ast.parse(source)
-    return [
-        f"{file}:{line}: {fault}" for line, fault in sorted([*import_faults(tree, file), *code_faults(tree)])
-    ]
+    return [f"{file}:{line}: {fault}" for line, fault in sorted([*import_faults(tree, file), *code_faults(tree)])]
 
 
 def name_of(path: Path) -> str:
@@ -122,9 +120,7 @@ def test_every_package_has_its_arrows() -> None:
 
 @pytest.mark.parametrize("package", sorted(STRANGERS))
 def test_arrows_end_at_declared_requirements(package: str) -> None:
-    doors = [
-        DOORS[name] for name in map(name_of, SOURCES) if name in DOORS and name.startswith(f"{package}/")
-    ]
+    doors = [DOORS[name] for name in map(name_of, SOURCES) if name in DOORS and name.startswith(f"{package}/")]
     assert MAY_IMPORT[package].union(*doors) - {"keras"} == declared(package)  # Keras comes with TensorFlow
 
 

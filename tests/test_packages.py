@@ -101,14 +101,10 @@ def test_every_interface_is_documented() -> None:
     for path in ROOT.glob("packages/*/src/*/interfaces.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names |= {(node.name, path.parent.name) for node in tree.body if isinstance(node, ast.ClassDef)}
-    assert {(name, package) for name, package, _ in documented_interfaces()} | {
-        ("Hypothesis", "asr_decoders")
-    } == names
+    assert {(name, package) for name, package, _ in documented_interfaces()} | {("Hypothesis", "asr_decoders")} == names
 
 
-@pytest.mark.parametrize(
-    "check", [(check, package) for _, package, check in documented_interfaces() if check]
-)
+@pytest.mark.parametrize("check", [(check, package) for _, package, check in documented_interfaces() if check])
 def test_documented_checks_exist(check: tuple[str, str]) -> None:
     name, package = check
     assert callable(getattr(importlib.import_module(f"{package}.testing"), name))

@@ -99,14 +99,10 @@ def test_wide_beam_is_exhaustive_search(seed) -> None:
     kind, penalty = NORMS[seed % len(NORMS)]
     model = Recurrent(rng, size)
     start = model.start(rng, batch)
-    search = AttentionBeam(
-        begin=BEGIN, end=END, beam_size=60, n_best=n_best, length_norm=kind, length_penalty=penalty
-    )
+    search = AttentionBeam(begin=BEGIN, end=END, beam_size=60, n_best=n_best, length_norm=kind, length_penalty=penalty)
     found = search(model, with_beams(start, 60), batch=batch, max_lengths=limits)
     for b in range(batch):
-        everything = every_sequence(
-            model, of_utterance(start, b), begin=BEGIN, end=END, max_length=int(limits[b])
-        )
+        everything = every_sequence(model, of_utterance(start, b), begin=BEGIN, end=END, max_length=int(limits[b]))
         assert_ranking(found[b], ranked(everything, kind, penalty)[:n_best])
 
 
@@ -317,22 +313,16 @@ def test_the_state_is_not_written_into() -> None:
 def test_wrong_steps_are_refused() -> None:
     table = np.full((3, 3), np.log(1 / 3))
     for search in (AttentionGreedy(begin=1, end=0), AttentionBeam(begin=1, end=0, beam_size=1)):
-        with pytest.raises(
-            ValueError, match=r"log-probabilities expected of the step .* got 2 after 0 tokens"
-        ):
+        with pytest.raises(ValueError, match=r"log-probabilities expected of the step .* got 2 after 0 tokens"):
             search(table_step(np.full((3, 3), 2.0)), (), batch=1, max_lengths=2)
         with pytest.raises(ValueError, match="got nan"):
             search(table_step(np.full((3, 3), np.nan)), (), batch=1, max_lengths=2)
-        with pytest.raises(
-            ValueError, match=r"\(2, V\) with V > end = 0 expected of the step, got shape \(1, 3\)"
-        ):
+        with pytest.raises(ValueError, match=r"\(2, V\) with V > end = 0 expected of the step, got shape \(1, 3\)"):
             search(lambda tokens, state: (table[:1], state), (), batch=2, max_lengths=2)
     with pytest.raises(ValueError, match="V > end = 3"):
         AttentionGreedy(begin=1, end=3)(table_step(table), (), batch=1, max_lengths=2)
     with pytest.raises(ValueError, match="V = 3 log-probabilities expected, got 1 pieces"):
-        AttentionGreedy(begin=1, end=0, vocabulary=Vocabulary(("a",)))(
-            table_step(table), (), batch=1, max_lengths=2
-        )
+        AttentionGreedy(begin=1, end=0, vocabulary=Vocabulary(("a",)))(table_step(table), (), batch=1, max_lengths=2)
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,7 @@ def test_full_beam_is_brute_force(seed) -> None:
     frames, size = int(rng.integers(0, 6)), int(rng.integers(1, 5))
     blank = int(rng.integers(size))
     log_probs = random_log_probs(rng, frames, size)
-    log_probs[
-        (rng.random(log_probs.shape) < 0.2) & (log_probs < log_probs.max(axis=1, keepdims=True))
-    ] = -np.inf
+    log_probs[(rng.random(log_probs.shape) < 0.2) & (log_probs < log_probs.max(axis=1, keepdims=True))] = -np.inf
     expected = every_labelling(log_probs, blank=blank)
     found = CtcBeam(blank=blank, beam_size=2000, n_best=2000)(log_probs)
     assert by_tokens(found) == pytest.approx(expected, abs=1e-9)
@@ -216,9 +214,7 @@ def test_single_precision_integers_and_lists_are_welcome() -> None:
 @given(st.integers(0, 2**32), st.integers(0, 12), st.integers(1, 6), st.integers(1, 8))
 def test_hypotheses_are_different_and_in_order(seed, frames, size, beam_size) -> None:
     rng = np.random.default_rng(seed)
-    log_probs = np.round(random_log_probs(rng, frames, size), int(rng.integers(0, 3))).clip(
-        max=0
-    )  # many ties
+    log_probs = np.round(random_log_probs(rng, frames, size), int(rng.integers(0, 3))).clip(max=0)  # many ties
     found = CtcBeam(beam_size=beam_size, n_best=beam_size)(log_probs)
     scores = [h.score for h in found]
     assert 1 <= len(found) <= beam_size
@@ -242,8 +238,7 @@ def test_real_model() -> None:
     greedy = CtcGreedy(blank=28, vocabulary=vocabulary)(log_probs)[0]
     beam = CtcBeam(blank=28, beam_size=8, vocabulary=vocabulary)(log_probs)
     expected = (
-        "i have a good deal of will you remember and what i have set my mind upon "
-        "no doubt i shall some day achieve"
+        "i have a good deal of will you remember and what i have set my mind upon no doubt i shall some day achieve"
     )
     assert greedy.text == beam[0].text == expected
     # The file's numbers are rounded, many are equal; made different, the whole beam is the textbook's.

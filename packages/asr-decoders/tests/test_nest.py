@@ -19,9 +19,7 @@ class Pair(NamedTuple):
 
 
 def test_repeat_keeps_rows_of_an_utterance_together() -> None:
-    state = OrderedDict(
-        a=np.array([[1, 2], [3, 4]]), b=[Pair(np.array([5, 6]), None), ("text", 7, np.float32(8))]
-    )
+    state = OrderedDict(a=np.array([[1, 2], [3, 4]]), b=[Pair(np.array([5, 6]), None), ("text", 7, np.float32(8))])
     repeated = repeat(state, 3)
     assert type(repeated) is OrderedDict
     assert repeated["a"].tolist() == [[1, 2]] * 3 + [[3, 4]] * 3

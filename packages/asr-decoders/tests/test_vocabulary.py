@@ -42,12 +42,8 @@ def test_special_ids_are_left_out() -> None:
 
 def test_reads_a_file_of_one_piece_a_line(tmp_path) -> None:
     path = tmp_path / "units.txt"
-    path.write_text(
-        "<blank>\n \na\n\u2028\n", encoding="utf-8"
-    )  # U+2028 is a character, not the end of a line
-    assert Vocabulary.from_file(path, special=[0]) == Vocabulary(
-        ("<blank>", " ", "a", "\u2028"), special=(0,)
-    )
+    path.write_text("<blank>\n \na\n\u2028\n", encoding="utf-8")  # U+2028 is a character, not the end of a line
+    assert Vocabulary.from_file(path, special=[0]) == Vocabulary(("<blank>", " ", "a", "\u2028"), special=(0,))
 
 
 @pytest.mark.parametrize("text", ["a\t-1.5\nb\t-2\n", "<blank> 0\na 1\n"])

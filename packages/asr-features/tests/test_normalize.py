@@ -76,9 +76,7 @@ def test_errors():
         GlobalNorm.estimate([features(0)])
     with pytest.raises(ValueError, match=r"utterance 1: expected shape \(T, 5\), got \(3, 4\)"):
         GlobalNorm.estimate([features(2), features(3, 4)])
-    with pytest.raises(
-        ValueError, match=r"features: expected shape \(T, 5\) as the statistics have, got \(2, 4\)"
-    ):
+    with pytest.raises(ValueError, match=r"features: expected shape \(T, 5\) as the statistics have, got \(2, 4\)"):
         GlobalNorm.estimate([features(2)])(features(2, 4))
     with pytest.raises(ValueError, match="expected as many numbers in each, got 2 and 1"):
         GlobalNorm(mean=(0, 1), std=(1,))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from asr_models.layers import BatchNorm, dropout
 from asr_models.lengths import frame_mask
 

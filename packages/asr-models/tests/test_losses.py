@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from asr_models import cross_entropy, ctc_loss
 
 
@@ -22,7 +23,13 @@ def all_paths(logits: np.ndarray, label: tuple[int, ...], blank: int) -> float:
 def test_ctc_equals_the_sum_over_all_paths(blank: int) -> None:
     rng = np.random.default_rng(blank)
     symbols = [v for v in range(3) if v != blank]
-    labels = [(), (symbols[0],), (symbols[0], symbols[0]), (symbols[1], symbols[0], symbols[1]), tuple(symbols)]
+    labels = [
+        (),
+        (symbols[0],),
+        (symbols[0], symbols[0]),
+        (symbols[1], symbols[0], symbols[1]),
+        tuple(symbols),
+    ]
     lengths = np.array([5, 1, 3, 4, 2], np.int32)
     logits = rng.normal(size=(5, 5, 3)).astype("f4") * 2
     padded = np.full((5, 4), 2, np.int32)  # rubbish beyond each label's own length
@@ -40,7 +47,7 @@ def random_batch(seed: int) -> tuple[tf.Tensor, ...]:
     return tuple(map(tf.constant, (logits, np.array([30, 21, 16, 30], "i4"), labels, np.array([7, 5, 0, 1], "i4"))))
 
 
-def value_and_gradient(loss, logits, weights=(1.0, 2.0, -1.0, 0.5)):  # noqa: ANN
+def value_and_gradient(loss, logits, weights=(1.0, 2.0, -1.0, 0.5)):
     with tf.GradientTape() as tape:
         tape.watch(logits)
         value = loss(logits)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from asr_models import (
     PRESETS,
     Convolution,
@@ -26,7 +27,12 @@ FEATURES, VOCAB, END = 8, 7, 3
 def narrow(config: DeepSpeech2Config | LasConfig) -> DeepSpeech2Config | LasConfig:
     if isinstance(config, LasConfig):
         return dataclasses.replace(
-            config, listener_units=12, speller_units=16, embedding_units=6, attention_units=10, location_width=5
+            config,
+            listener_units=12,
+            speller_units=16,
+            embedding_units=6,
+            attention_units=10,
+            location_width=5,
         )
     convolutions = tuple(dataclasses.replace(c, channels=4) for c in config.convolutions)
     return dataclasses.replace(config, convolutions=convolutions, recurrent_units=12)
@@ -93,7 +99,8 @@ def batch(rows: int = 8) -> tuple[tf.Tensor, ...]:
     patterns = rng.normal(size=(VOCAB, FEATURES)) * 2
     labels = [rng.integers(4, VOCAB, rng.integers(2, 5)) for _ in range(rows)]
     features = [
-        np.concatenate([np.repeat(patterns[[0, token]], 6, axis=0) for token in label]) + rng.normal(size=(12 * len(label), FEATURES)) / 4
+        np.concatenate([np.repeat(patterns[[0, token]], 6, axis=0) for token in label])
+        + rng.normal(size=(12 * len(label), FEATURES)) / 4
         for label in labels
     ]
     longest, most = max(map(len, features)), max(map(len, labels))
@@ -105,7 +112,7 @@ def batch(rows: int = 8) -> tuple[tf.Tensor, ...]:
     return tuple(map(tf.constant, (x, x_lengths, y, y_lengths)))
 
 
-def fit(model, loss, steps: int) -> None:  # noqa: ANN
+def fit(model, loss, steps: int) -> None:
     import keras
 
     optimizer = keras.optimizers.Adam(1e-2)
@@ -165,7 +172,7 @@ def test_las_overfits_eight_utterances(attention: str) -> None:
 
 def test_beams_share_their_utterances_memory() -> None:
     """N = B * beams rows give what B rows would, each hypothesis on its own."""
-    x, lengths, y, _ = batch(3)
+    x, lengths, _, _ = batch(3)
     model = Las(LAS_CONFIGS["las-small"], features=FEATURES, vocab_size=VOCAB)
     memory = model.listen(x, lengths)
     tokens = np.random.default_rng(0).integers(0, VOCAB, (3, 2, 4)).astype("i4")  # (B, beams, U)
@@ -191,9 +198,14 @@ def test_sampling_replaces_tokens_by_guesses() -> None:
     np.testing.assert_allclose(sampled(x, lengths, y), plain(x, lengths, y), atol=1e-6)  # not outside of training
 
 
-@pytest.mark.parametrize("make", [lambda s: DeepSpeech2(DS2_CONFIGS["strides"], features=4, vocab_size=5, seed=s),
-                                  lambda s: Las(LAS_CONFIGS["las-small"], features=4, vocab_size=5, seed=s)])
-def test_weights_are_a_function_of_the_seed_and_have_names_of_their_own(make) -> None:  # noqa: ANN
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda s: DeepSpeech2(DS2_CONFIGS["strides"], features=4, vocab_size=5, seed=s),
+        lambda s: Las(LAS_CONFIGS["las-small"], features=4, vocab_size=5, seed=s),
+    ],
+)
+def test_weights_are_a_function_of_the_seed_and_have_names_of_their_own(make) -> None:
     first, again, other = make(1), make(1), make(2)
     names = [v.path for v in first.variables]
     assert len(set(names)) == len(names) and names == [v.path for v in again.variables]
@@ -221,6 +233,6 @@ def test_wrong_width_is_refused() -> None:
         (lambda: Convolution(stride=(0, 1)), r"Convolution.stride is \(0, 1\)"),
     ],
 )
-def test_impossible_configurations_are_refused(wrong, message: str) -> None:  # noqa: ANN
+def test_impossible_configurations_are_refused(wrong, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         wrong()

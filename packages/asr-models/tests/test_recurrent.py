@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+
 from asr_models.recurrent import Lstm, lstm, lstm_cell
 
 LENGTHS = np.array([7, 1, 4])

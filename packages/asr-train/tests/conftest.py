@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from asr_train.config import RunConfig
 from asr_train.config_file import from_dict
 from asr_train.corpora.synth import write_corpus

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from asr_features import PRESETS, POLICIES, UtteranceNorm
+
+from asr_features import POLICIES, PRESETS, UtteranceNorm
 from asr_train.batches import Pipeline, Reader, pad, padding_share, plan
 from asr_train.config import AugmentConfig
 from asr_train.errors import UserError
@@ -50,7 +51,9 @@ def test_pad() -> None:
 def a_reader(corpus: Path, augment: AugmentConfig | None = None) -> tuple[Reader, list[Utterance]]:
     utterances = measure(read_manifest(corpus / "train.tsv"))
     tokenizer = Tokenizer.train([u.text for u in utterances], kind="char")
-    return Reader(frontend=FRONTEND, normalize=UtteranceNorm(), tokenizer=tokenizer, augment=augment, seed=3), utterances
+    return Reader(
+        frontend=FRONTEND, normalize=UtteranceNorm(), tokenizer=tokenizer, augment=augment, seed=3
+    ), utterances
 
 
 def test_batches_hold_each_utterance_alone_and_zeros_behind_it(corpus: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from asr_train import model_dir
 from asr_train.cli import status
 from asr_train.config import RunConfig
@@ -77,7 +78,9 @@ def test_mistakes_are_told_before_tensorflow_is_loaded(arguments: list[str], tmp
 def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "no such command 'trian'; the commands are quickstart, tokenizer, train" in refused(capsys, "trian")
     assert "--output" in refused(capsys, "train", "-c", "digits-las")
-    assert "--config is missing: give a YAML file or a recipe (digits-" in refused(capsys, "train", "-o", tmp_path / "x")
+    assert "--config is missing: give a YAML file or a recipe (digits-" in refused(
+        capsys, "train", "-o", tmp_path / "x"
+    )
     assert "no train manifest: give --train FILE" in refused(capsys, "train", "-c", "digits-las", "-o", tmp_path / "x")
     assert "No such option" in refused(capsys, "train", "--epochs", "3")
     assert "is not one of" in refused(capsys, "transcribe", "m", "a", "--format", "doc")
@@ -102,10 +105,16 @@ def test_audio_that_breaks_in_the_middle_of_training_is_one_line(
     shutil.copytree(corpus, tmp_path / "corpus")
     path = tmp_path / "corpus/train/00003.flac"
     path.write_bytes(path.read_bytes()[:-200])  # the header is whole, the end is missing
-    command = ["train", "-c", "quickstart-deepspeech2", "-o", tmp_path / "run", "--set", "model.recurrent_units=8"]
-    told = refused(
-        capsys, *command, "--train", tmp_path / "corpus/train.tsv", "--dev", tmp_path / "corpus/dev.tsv"
-    )
+    command = [
+        "train",
+        "-c",
+        "quickstart-deepspeech2",
+        "-o",
+        tmp_path / "run",
+        "--set",
+        "model.recurrent_units=8",
+    ]
+    told = refused(capsys, *command, "--train", tmp_path / "corpus/train.tsv", "--dev", tmp_path / "corpus/dev.tsv")
     assert "train.tsv:5" in told and "00003.flac" in told
 
 
@@ -122,7 +131,9 @@ def test_a_model_folder_with_a_file_missing_or_altered(
     assert f"{name} is missing" in refused(capsys, "transcribe", broken, corpus / "test/00000.flac")
 
 
-def test_a_config_that_was_resealed_is_still_checked(capsys: pytest.CaptureFixture[str], model: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_config_that_was_resealed_is_still_checked(
+    capsys: pytest.CaptureFixture[str], model: Path, corpus: Path, tmp_path: Path
+) -> None:
     """Right sums, wrong content: nothing in the folder is trusted."""
     from asr_train.folders import whole_folder
 
@@ -172,7 +183,9 @@ def test_transcribe(capsys: pytest.CaptureFixture[str], model: Path, corpus: Pat
     assert json.loads((tmp_path / "out/00000.json").read_text())["text"] == text.rstrip("\n")
 
 
-def test_transcribe_reads_any_rate_and_container(capsys: pytest.CaptureFixture[str], model: Path, corpus: Path, tmp_path: Path) -> None:
+def test_transcribe_reads_any_rate_and_container(
+    capsys: pytest.CaptureFixture[str], model: Path, corpus: Path, tmp_path: Path
+) -> None:
     samples, rate = soundfile.read(corpus / "test/00000.flac")
     soundfile.write(tmp_path / "a.wav", np.stack([samples, samples], 1), rate, subtype="PCM_16")
     assert status(["transcribe", str(model), str(corpus / "test/00000.flac"), str(tmp_path / "a.wav")]) == 0

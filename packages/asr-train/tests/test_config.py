@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from asr_train import recipes
 from asr_train.config import RunConfig, TrainConfig, to_dict
 from asr_train.config_file import apply_setting, from_dict, read_config, write_config
@@ -41,11 +42,20 @@ def test_preset_and_changes(tmp_path: Path) -> None:
         ("trian: {}\n", r"c.yaml:1: unknown key 'trian'; did you mean 'train'\?"),
         ("\ntrain: {epochs: many}\n", r"c.yaml:2: train.epochs: .*valid integer.*'many'"),
         ("train: {epochs: 0}\n", r"c.yaml:1: train: epochs is 0, expected a positive number"),
-        ("model: {preset: las-tiny}\n", r"c.yaml:1: model.preset: unknown preset 'las-tiny'; The names are .*las-small"),
-        ("model: {kind: transformer}\n", r"c.yaml:1: model.kind: unknown kind 'transformer'.*deepspeech2, las"),
+        (
+            "model: {preset: las-tiny}\n",
+            r"c.yaml:1: model.preset: unknown preset 'las-tiny'; The names are .*las-small",
+        ),
+        (
+            "model: {kind: transformer}\n",
+            r"c.yaml:1: model.kind: unknown kind 'transformer'.*deepspeech2, las",
+        ),
         ("model: {preset: las-small, kind: deepspeech2}\n", "give one of the two"),
         ("model: 3\n", r"c.yaml:1: model: expected a mapping, got 3"),
-        ("model:\n  convolutions:\n    - {channels: 3, kernal: [1, 1]}\n", r"c.yaml:3: .*unknown key 'kernal'; did you mean 'kernel'"),
+        (
+            "model:\n  convolutions:\n    - {channels: 3, kernal: [1, 1]}\n",
+            r"c.yaml:3: .*unknown key 'kernal'; did you mean 'kernel'",
+        ),
         ("model:\n  convolutions:\n    - {channels: 3, kernel: [1]}\n", r"c.yaml:3: model.convolutions.0"),
         ("augment: {spec_augment: LX}\n", r"expected one of LB, LD, SM, SS"),
         ("features: {num_mels: -1}\n", r"c.yaml:1: features"),
@@ -70,7 +80,9 @@ def test_missing_and_unreadable_files(tmp_path: Path) -> None:
         recipes.find("digits-lass")
 
 
-@pytest.mark.parametrize("setting", ["model", "model.x", "model=3", "=3", ".a=3", "model.dropout=[", "model.dropout.x=1"])
+@pytest.mark.parametrize(
+    "setting", ["model", "model.x", "model=3", "=3", ".a=3", "model.dropout=[", "model.dropout.x=1"]
+)
 def test_malformed_settings_are_refused(setting: str) -> None:
     with pytest.raises(UserError, match="--set"):
         apply_setting({"model": {"dropout": 0.1}}, setting)

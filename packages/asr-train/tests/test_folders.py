@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+
 from asr_train.errors import UserError
 from asr_train.folders import SUMS, check_folder, recover, whole_folder
 

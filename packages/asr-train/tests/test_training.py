@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from asr_decoders import Errors
 from asr_train import checkpoint, model_dir
-from asr_train.config import RunConfig, TrainConfig, TokenizerConfig
+from asr_train.checkpoint import Progress, arrays_of
+from asr_train.config import RunConfig, TokenizerConfig, TrainConfig
 from asr_train.config_file import from_dict, write_config
 from asr_train.corpora.synth import write_corpus
 from asr_train.errors import UserError
 from asr_train.evaluation import Evaluation, Scored, evaluate
-from asr_train.manifest import Utterance, measure, read_manifest
+from asr_train.manifest import Utterance, measure, read_manifest, write_manifest
 from asr_train.run import prepare
-from asr_train.checkpoint import Progress, arrays_of
-from asr_decoders import Errors
 
 
 def train(config: RunConfig, output: Path, *, resume: bool = False) -> Evaluation:
@@ -58,12 +59,16 @@ OVERFIT = {
 @pytest.mark.parametrize("family", OVERFIT)
 def test_eight_utterances_are_learnt_without_an_error(family: str, tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", train=8, dev=1, test=0, sample_rate=8000)
+    # Each epoch has them many times, so that little is spent on validation.
+    eight = read_manifest(corpus["train"])
+    often = [dataclasses.replace(u, id=f"{u.id}-{n}") for n in range(16) for u in eight]
+    write_manifest(tmp_path / "often.tsv", often)
     config = from_dict(
         {
             **OVERFIT[family],
             "features": {"preset": "kaldi-40", "sample_rate": 8000},
-            "data": {"train": [str(corpus["train"])], "dev": [str(corpus["dev"])], "buckets": 1},
-            "train": {"epochs": 130, "learning_rate": 0.01, "warmup_steps": 10, "label_smoothing": 0.0},
+            "data": {"train": [str(tmp_path / "often.tsv")], "dev": [str(corpus["dev"])], "batch_seconds": 16},
+            "train": {"epochs": 14, "learning_rate": 0.01, "warmup_steps": 10, "label_smoothing": 0.0},
         }
     )
     train(config, tmp_path / "run")
@@ -78,7 +83,9 @@ def test_eight_utterances_are_learnt_without_an_error(family: str, tmp_path: Pat
     assert evaluate(beam, measure(read_manifest(corpus["train"]))).characters.total == 0
 
 
-def test_a_run_leaves_what_the_house_promises(tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_leaves_what_the_house_promises(
+    tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from asr_train.loop import train
 
     run = prepare(tiny, tmp_path / "run")
@@ -95,7 +102,9 @@ def test_a_run_leaves_what_the_house_promises(tiny: RunConfig, tmp_path: Path, c
     assert "WER" in card and "24 utterances" in card
 
 
-def test_the_model_folder_gives_the_same_texts_alone_and_in_a_batch(tiny: RunConfig, corpus: Path, tmp_path: Path) -> None:
+def test_the_model_folder_gives_the_same_texts_alone_and_in_a_batch(
+    tiny: RunConfig, corpus: Path, tmp_path: Path
+) -> None:
     train(tiny, tmp_path / "run")
     recognizer = model_dir.load(tmp_path / "run/model")
     utterances = measure(read_manifest(corpus / "test.tsv"))
@@ -154,7 +163,9 @@ def test_resuming_in_the_middle_of_an_epoch_ends_where_the_whole_run_does(
         np.testing.assert_allclose(cut[name], whole[name], atol=1e-4, err_msg=name)
 
 
-def test_a_torn_checkpoint_is_passed_over_with_a_word(tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_torn_checkpoint_is_passed_over_with_a_word(
+    tiny: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from asr_train.loop import train
 
     run = prepare(tiny, tmp_path / "run")
@@ -228,7 +239,10 @@ def test_long_utterances_are_left_out_with_a_word_or_refused(tiny: RunConfig, tm
     run = prepare(dataclasses.replace(tiny, data=data), tmp_path / "run")
     assert len(run.train) == 22 and "left out 2 of 24 utterances" in run.notes[0]
     with pytest.raises(UserError, match=r"train.tsv:\d+: .* above data.max_seconds"):
-        prepare(dataclasses.replace(tiny, data=dataclasses.replace(data, over_length="error")), tmp_path / "second")
+        prepare(
+            dataclasses.replace(tiny, data=dataclasses.replace(data, over_length="error")),
+            tmp_path / "second",
+        )
     with pytest.raises(UserError, match="no training utterance"):
         prepare(dataclasses.replace(tiny, data=dataclasses.replace(data, max_seconds=0.01)), tmp_path / "third")
 

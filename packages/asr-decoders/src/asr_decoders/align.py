@@ -30,9 +30,7 @@ def ctc_score(log_probs: LogProbs, tokens: Sequence[int], /, *, blank: int = 0) 
     return float(np.logaddexp.reduce(alpha[-2:]))  # the last token or the blank after it
 
 
-def ctc_align(
-    log_probs: LogProbs, tokens: Sequence[int], /, *, blank: int = 0
-) -> tuple[tuple[int, int], ...]:
+def ctc_align(log_probs: LogProbs, tokens: Sequence[int], /, *, blank: int = 0) -> tuple[tuple[int, int], ...]:
     """(first, last + 1) frame of each token on the most probable path of the labelling (Viterbi).
 
     log_probs: (T, V) natural log-probabilities. tokens: U ids without blanks.
@@ -68,9 +66,7 @@ def _states(
     array = checks.ctc_log_probs(log_probs, blank=blank).astype(np.float64)
     for token in tokens:
         if not 0 <= token < array.shape[1] or token == blank:
-            raise ValueError(
-                f"tokens are ids under V = {array.shape[1]} and not the blank {blank}, got {token}"
-            )
+            raise ValueError(f"tokens are ids under V = {array.shape[1]} and not the blank {blank}, got {token}")
     states = np.full(2 * len(tokens) + 1, blank, dtype=np.intp)
     states[1::2] = tokens
     return array, states, (states[2:] != blank) & (states[2:] != states[:-2])

@@ -113,17 +113,11 @@ class AttentionBeam:
         _check_ids(self.begin, self.end, self.min_length)
         checks.n_best(self.n_best, self.beam_size)
         if self.length_norm not in get_args(LengthNorm):
-            raise ValueError(
-                f"length_norm must be one of {', '.join(get_args(LengthNorm))}, got {self.length_norm!r}"
-            )
+            raise ValueError(f"length_norm must be one of {', '.join(get_args(LengthNorm))}, got {self.length_norm!r}")
         if not 0 <= self.length_penalty < np.inf:
-            raise ValueError(
-                f"length_penalty must be a finite number of at least 0, got {self.length_penalty}"
-            )
+            raise ValueError(f"length_penalty must be a finite number of at least 0, got {self.length_penalty}")
         if self.length_norm == "none" and self.length_penalty:
-            raise ValueError(
-                f"length_penalty {self.length_penalty} needs a length_norm: choose gnmt or power"
-            )
+            raise ValueError(f"length_penalty {self.length_penalty} needs a length_norm: choose gnmt or power")
 
     def __call__(
         self, step: Step, state: Any, *, batch: int, max_lengths: int | Sequence[int] | NDArray[Any]
@@ -272,9 +266,7 @@ def _limits(max_lengths: int | Sequence[int] | NDArray[Any], batch: int, min_len
     checks.integer("batch", batch, least=1)
     lengths = np.asarray(max_lengths)
     if lengths.shape not in ((), (batch,)) or not np.issubdtype(lengths.dtype, np.integer):
-        raise ValueError(
-            f"max_lengths must be one integer or {batch}, got {lengths.dtype} of shape {lengths.shape}"
-        )
+        raise ValueError(f"max_lengths must be one integer or {batch}, got {lengths.dtype} of shape {lengths.shape}")
     if lengths.min() < min_length:
         raise ValueError(f"max_lengths must be at least min_length = {min_length}, got {lengths.min()}")
     return np.broadcast_to(lengths.astype(np.intp), (batch,))

@@ -28,9 +28,7 @@ def n_best(n_best: int, beam_size: int) -> None:
 def vocabulary_size(vocabulary: Vocabulary | None, size: int) -> None:
     """Raises ValueError where the vocabulary is not the one of log-probabilities (..., size)."""
     if vocabulary is not None and len(vocabulary) != size:
-        raise ValueError(
-            f"a piece for each of V = {size} log-probabilities expected, got {len(vocabulary)} pieces"
-        )
+        raise ValueError(f"a piece for each of V = {size} log-probabilities expected, got {len(vocabulary)} pieces")
 
 
 def ctc_log_probs(log_probs: Any, *, blank: int) -> NDArray[np.floating[Any]]:
@@ -41,9 +39,7 @@ def ctc_log_probs(log_probs: Any, *, blank: int) -> NDArray[np.floating[Any]]:
     if array.dtype.kind in "iu":  # rounded scores, as text files hold them
         array = array.astype(np.float64)
     if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(
-            f"log-probabilities of float32 or float64 expected, got {array.dtype}: convert them first"
-        )
+        raise ValueError(f"log-probabilities of float32 or float64 expected, got {array.dtype}: convert them first")
     if blank >= array.shape[1]:
         raise ValueError(f"blank must be less than V = {array.shape[1]}, got {blank}")
     peak = array.max(axis=1)  # a NaN anywhere in a frame is a NaN here

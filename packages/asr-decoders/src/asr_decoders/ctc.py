@@ -82,9 +82,7 @@ class CtcBeam:
         if self.top_k is not None:
             checks.integer("top_k", self.top_k, least=1)
         if self.token_min_log_prob is not None and not self.token_min_log_prob <= 0:
-            raise ValueError(
-                f"token_min_log_prob must be a log-probability, <= 0, got {self.token_min_log_prob}"
-            )
+            raise ValueError(f"token_min_log_prob must be a log-probability, <= 0, got {self.token_min_log_prob}")
         if self.beam_threshold is not None and not self.beam_threshold >= 0:
             raise ValueError(f"beam_threshold must be at least 0 nats, got {self.beam_threshold}")
 

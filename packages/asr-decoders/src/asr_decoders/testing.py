@@ -56,9 +56,7 @@ def full_expansion(
     return [Hypothesis(tokens=prefix, score=score) for prefix, score in scores if score > -math.inf]
 
 
-def every_sequence(
-    step: Step, state: Any, /, *, begin: int, end: int, max_length: int
-) -> dict[tuple[int, ...], float]:
+def every_sequence(step: Step, state: Any, /, *, begin: int, end: int, max_length: int) -> dict[tuple[int, ...], float]:
     """The log-probability of every sequence of at most `max_length` tokens and the end, by brute force.
 
     state: of one row, for one utterance. The begin token is not walked through, unless it is the end token.
@@ -144,9 +142,7 @@ def check_decoder(decoder: Decoder, /, *, vocab_size: int = 29, seed: int = 0) -
         scores = [hypothesis.score for hypothesis in hypotheses]
         tokens = [hypothesis.tokens for hypothesis in hypotheses]
         _require(len(hypotheses) > 0, f"{name}: at least one hypothesis expected, got none")
-        _require(
-            len(set(tokens)) == len(tokens), f"{name}: the hypotheses must be all different, got {tokens}"
-        )
+        _require(len(set(tokens)) == len(tokens), f"{name}: the hypotheses must be all different, got {tokens}")
         _require(all(map(math.isfinite, scores)), f"{name}: finite scores expected, got {scores}")
         _require(scores == sorted(scores, reverse=True), f"{name}: best first expected, got scores {scores}")
         valid = all(type(t) is int and 0 <= t < vocab_size for sequence in tokens for t in sequence)

@@ -41,13 +41,9 @@ class Vocabulary:
             raise ValueError("a vocabulary needs at least one piece, got none")
         if len(self._ids) != len(self.pieces):
             twice = next(piece for i, piece in enumerate(self.pieces) if self._ids[piece] != i)
-            raise ValueError(
-                f"pieces must be all different, but {twice!r} is there more than once: rename one"
-            )
+            raise ValueError(f"pieces must be all different, but {twice!r} is there more than once: rename one")
         if self.boundary not in get_args(Boundary):
-            raise ValueError(
-                f"boundary must be one of {', '.join(get_args(Boundary))}, got {self.boundary!r}"
-            )
+            raise ValueError(f"boundary must be one of {', '.join(get_args(Boundary))}, got {self.boundary!r}")
         for token in self.special:
             self.piece(token)
 
@@ -65,9 +61,7 @@ class Vocabulary:
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         numbered = len(lines) > 1 and all(line.endswith(f" {i}") for i, line in enumerate(lines))
         if numbered or any("\t" in line for line in lines):
-            raise ValueError(
-                f"one piece a line expected in {path}, got a table: keep the column of the pieces"
-            )
+            raise ValueError(f"one piece a line expected in {path}, got a table: keep the column of the pieces")
         return cls(tuple(lines), boundary=boundary, special=tuple(special))
 
     @cached_property

@@ -114,8 +114,7 @@ def _decode(path: Path) -> tuple[int, Floats]:
         channels = file.read(dtype="float32", always_2d=True)
         if len(channels) < file.frames:
             raise ValueError(
-                f"{path}: the file is cut short: the header tells of {file.frames} samples, "
-                f"it holds {len(channels)}"
+                f"{path}: the file is cut short: the header tells of {file.frames} samples, it holds {len(channels)}"
             )
         return file.samplerate, channels
 
@@ -125,9 +124,7 @@ def _soundfile(path: Path) -> Iterator[Any]:
     try:
         import soundfile
     except (ImportError, OSError):  # OSError: the module is there, libsndfile is not
-        raise ImportError(
-            f"{path}: reading this file needs soundfile: pip install 'asr-features[audio]'"
-        ) from None
+        raise ImportError(f"{path}: reading this file needs soundfile: pip install 'asr-features[audio]'") from None
     try:
         with soundfile.SoundFile(path) as file:
             if file.frames > UNKNOWN:

@@ -86,12 +86,8 @@ def _warp(features: Floats, most: int, rng: "np.random.Generator") -> Floats:
 
 
 POLICIES: dict[str, SpecAugment] = {
-    "LB": SpecAugment(
-        time_warp=80, freq_width=27, freq_masks=1, time_width=100, time_ratio=1.0, time_masks=1
-    ),
-    "LD": SpecAugment(
-        time_warp=80, freq_width=27, freq_masks=2, time_width=100, time_ratio=1.0, time_masks=2
-    ),
+    "LB": SpecAugment(time_warp=80, freq_width=27, freq_masks=1, time_width=100, time_ratio=1.0, time_masks=1),
+    "LD": SpecAugment(time_warp=80, freq_width=27, freq_masks=2, time_width=100, time_ratio=1.0, time_masks=2),
     "SM": SpecAugment(time_warp=40, freq_width=15, freq_masks=2, time_width=70, time_ratio=0.2, time_masks=2),
     "SS": SpecAugment(time_warp=40, freq_width=27, freq_masks=2, time_width=70, time_ratio=0.2, time_masks=2),
 }

@@ -37,7 +37,5 @@ def signal(samples: ArrayLike) -> Floats:
             f"samples: expected one channel, shape (N,), got shape {array.shape}; average the channels first"
         )
     if array.dtype.kind != "f":
-        raise ValueError(
-            f"samples: expected floats in [-1, 1], got {array.dtype}; divide int16 samples by 32768 first"
-        )
+        raise ValueError(f"samples: expected floats in [-1, 1], got {array.dtype}; divide int16 samples by 32768 first")
     return np.ascontiguousarray(array, np.float32)

@@ -106,9 +106,7 @@ def _tensorflow(num_mels: int, fft_length: int, sample_rate: int, low_hz: float,
 
 
 def _slaney(num_mels: int, fft_length: int, sample_rate: int, low_hz: float, high_hz: float) -> Floats:
-    edges = mel_to_hz(
-        np.linspace(hz_to_mel(low_hz, "slaney"), hz_to_mel(high_hz, "slaney"), num_mels + 2), "slaney"
-    )
+    edges = mel_to_hz(np.linspace(hz_to_mel(low_hz, "slaney"), hz_to_mel(high_hz, "slaney"), num_mels + 2), "slaney")
     weights = _triangles(_bins(fft_length, sample_rate), edges) * (2 / (edges[2:] - edges[:-2]))
     return weights.astype(np.float32)
 

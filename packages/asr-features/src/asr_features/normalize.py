@@ -47,9 +47,7 @@ class GlobalNorm:
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
         if not self.mean or len(self.mean) != len(self.std):
-            raise ValueError(
-                f"mean, std: expected as many numbers in each, got {len(self.mean)} and {len(self.std)}"
-            )
+            raise ValueError(f"mean, std: expected as many numbers in each, got {len(self.mean)} and {len(self.std)}")
         if not np.isfinite(self.mean + self.std).all() or min(self.std) <= 0:
             raise ValueError("mean, std: expected finite numbers, and every std above 0")
 

@@ -60,9 +60,7 @@ def speed(samples: ArrayLike, factor: float) -> Floats:
     ceil(N * 10 / 9).
     """
     if not isinstance(factor, Real) or not 0.01 <= float(factor) <= 100:
-        raise ValueError(
-            f"factor: expected a number from 0.01 to 100 (0.9 is slower, 1.1 faster), got {factor!r}"
-        )
+        raise ValueError(f"factor: expected a number from 0.01 to 100 (0.9 is slower, 1.1 faster), got {factor!r}")
     ratio = Fraction(float(factor)).limit_denominator(1000)
     return resample(samples, ratio.numerator, ratio.denominator)
 
@@ -83,9 +81,7 @@ def _kernel(down: int, up: int) -> _Kernel:
     width = math.ceil(ZERO_CROSSINGS * down / cutoff)
     length = 2 * width + down
     bands = []
-    for start in range(
-        0, up, COLUMNS
-    ):  # built band by band: the whole matrix would not fit for two coprime rates
+    for start in range(0, up, COLUMNS):  # built band by band: the whole matrix would not fit for two coprime rates
         stop = min(start + COLUMNS, up)
         low, high = down * start // up, min(length, down * (stop - 1) // up + 2 * width + 2)
         taps = np.arange(low, high)[:, None] - width

@@ -41,9 +41,7 @@ def _batch(frontend: LogMel, samples: Any, lengths: Any) -> tuple[Any, Any]:
         most = _num_frames(frontend, tf.shape(samples)[1])
     else:
         most = frontend.num_frames(longest)
-    framed = tf.signal.frame(
-        _extend(frontend, samples, lengths, most), frontend.frame_length, frontend.frame_shift
-    )
+    framed = tf.signal.frame(_extend(frontend, samples, lengths, most), frontend.frame_length, frontend.frame_shift)
     framed = framed[:, :most]
     if frontend.remove_dc:
         framed -= tf.reduce_mean(framed, axis=-1, keepdims=True)

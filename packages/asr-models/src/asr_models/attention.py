@@ -94,9 +94,7 @@ class LocationAttention(keras.Layer):
         """`query` `(N, Q)`, `previous` `(N, T)` -> context `(N, D)`, alignment `(N, T)`."""
         batch = tf.shape(memory.keys)[0]
         # Stride one and an odd width: "SAME" pads evenly, and alignments are zero on padding.
-        location = self.location(
-            tf.nn.conv1d(previous[..., None], tf.convert_to_tensor(self.filters), 1, "SAME")
-        )
+        location = self.location(tf.nn.conv1d(previous[..., None], tf.convert_to_tensor(self.filters), 1, "SAME"))
         location = tf.reshape(location, tf.concat([[batch, -1], tf.shape(location)[1:]], 0))
         queries = _by_utterance(self.query(query), batch)[:, :, None]
         hidden = tf.tanh(queries + memory.keys[:, None] + location)

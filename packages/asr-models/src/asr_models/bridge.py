@@ -20,7 +20,7 @@ def log_probabilities(
         features: `(B, T, F)` float32.
         lengths: `(B,)` int32.
     """
-    logits, frames = model(tf.convert_to_tensor(features), tf.convert_to_tensor(lengths), training=False)
+    logits, frames = model(tf.convert_to_tensor(features), tf.convert_to_tensor(lengths))
     scores = tf.nn.log_softmax(logits).numpy()
     return [row[:count] for row, count in zip(scores, frames.numpy(), strict=True)]
 
@@ -35,7 +35,8 @@ class SpellerStep:
         self.model = model
         features = tf.TensorSpec([None, None, model.features], tf.float32)
         self._listen = tf.function(
-            self._start, input_signature=[features, tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)]
+            self._start,
+            input_signature=[features, tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int32)],
         )
         self._step = tf.function(model.step, reduce_retracing=True)
 

@@ -32,9 +32,7 @@ class Convolution:
         for name in ("kernel", "stride"):
             pair = getattr(self, name)
             if len(pair) != 2 or min(pair) < 1:
-                raise ValueError(
-                    f"Convolution.{name} is {pair}, expected two positive numbers (time, frequency)"
-                )
+                raise ValueError(f"Convolution.{name} is {pair}, expected two positive numbers (time, frequency)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +100,9 @@ class LasConfig:
         ):
             _check(self, name, at_least=1)
         if self.location_width < 1 or self.location_width % 2 == 0:
-            raise ValueError(
-                f"LasConfig.location_width is {self.location_width}, expected an odd number of frames"
-            )
+            raise ValueError(f"LasConfig.location_width is {self.location_width}, expected an odd number of frames")
         if self.attention not in ATTENTIONS:
-            raise ValueError(
-                f"LasConfig.attention is {self.attention!r}, expected one of {', '.join(ATTENTIONS)}"
-            )
+            raise ValueError(f"LasConfig.attention is {self.attention!r}, expected one of {', '.join(ATTENTIONS)}")
         _check(self, "dropout", at_least=0, below=1)
         _check(self, "sampling", at_least=0, below=1)
 

@@ -32,9 +32,7 @@ class ConvolutionBlock(keras.Layer):
         self.norm = BatchNorm(config.channels, name=f"{self.name}.norm")
         self.built = True
 
-    def call(
-        self, values: tf.Tensor, lengths: tf.Tensor, *, training: bool = False
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(self, values: tf.Tensor, lengths: tf.Tensor, *, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
         """`(B, T, F, C)`, zero beyond `lengths` `(B,)` -> `(B, T', F', C')`, also zero there, and the new lengths."""
         kernel, stride = self.config.kernel, self.config.stride
         time = pad_for(tf.shape(values)[1], kernel[0], stride[0])

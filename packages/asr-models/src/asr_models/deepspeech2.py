@@ -41,7 +41,7 @@ class DeepSpeech2(keras.Model):
             layer = Lstm(width, config.recurrent_units, rng=rng, merge="sum", name=f"recurrent_{n}")
             self.recurrent.append(layer)
             width = layer.width
-        self.norms.append(BatchNorm(width, name="output.norm"))
+        self.output_norm = BatchNorm(width, name="output.norm")
         self.output_layer = Dense(width, vocab_size, rng=rng, name="output")
         self.built = True
 
@@ -53,7 +53,7 @@ class DeepSpeech2(keras.Model):
         training: bool = False,
         seed: tf.Tensor | None = None,
     ) -> Encoded:
-        """`features` `(B, T, F)`, `lengths` `(B,)` int32 -> logits `(B, T', V)` and their lengths, ceil(length / stride).
+        """`features` `(B, T, F)`, `lengths` `(B,)` int32 -> logits `(B, T', V)`, lengths ceil(length / stride).
 
         Logits beyond an utterance's length mean nothing.
 
@@ -61,9 +61,7 @@ class DeepSpeech2(keras.Model):
             ValueError: the features are not F wide; or training with dropout and no seed.
         """
         if features.shape[-1] != self.features:
-            raise ValueError(
-                f"DeepSpeech2 was built for {self.features} features a frame, got {features.shape[-1]}"
-            )
+            raise ValueError(f"DeepSpeech2 was built for {self.features} features a frame, got {features.shape[-1]}")
         # Whatever the caller left in the padding must not reach a convolution.
         values = (features * frame_mask(lengths, tf.shape(features)[1])[..., None])[..., None]
         for block in self.convolutions:
@@ -71,9 +69,9 @@ class DeepSpeech2(keras.Model):
         frames = tf.shape(values)[1]
         values = tf.reshape(values, [-1, frames, values.shape[2] * values.shape[3]])
         mask = frame_mask(lengths, frames)
-        for place, (norm, layer) in enumerate(zip(self.norms, self.recurrent, strict=False)):
+        for place, (norm, layer) in enumerate(zip(self.norms, self.recurrent, strict=True)):
             if norm is not None:
                 values = norm(values, mask, training=training)
             values = dropout(layer(values, mask), self.config.dropout, seed, place, training=training)
-        values = self.norms[-1](values, mask, training=training)
+        values = self.output_norm(values, mask, training=training)
         return Encoded(self.output_layer(values), lengths)

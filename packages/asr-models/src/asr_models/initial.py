@@ -25,6 +25,4 @@ def orthogonal(rng: np.random.Generator, size: int) -> Floats:
 
 def weight(layer: keras.Layer, name: str, value: Floats, *, trainable: bool = True) -> Any:
     """A variable of `layer` that starts as `value`."""
-    return layer.add_weight(
-        shape=value.shape, initializer=lambda *_, **__: value, name=name, trainable=trainable
-    )
+    return layer.add_weight(shape=value.shape, initializer=lambda *_, **__: value, name=name, trainable=trainable)

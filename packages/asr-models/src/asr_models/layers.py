@@ -7,9 +7,7 @@ import tensorflow as tf
 from asr_models.initial import glorot, weight
 
 
-def dropout(
-    values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int, *, training: bool
-) -> tf.Tensor:
+def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int, *, training: bool) -> tf.Tensor:
     """Dropout whose mask is a function of `seed` and of the `place` in the model, and of nothing else.
 
     Raises:
@@ -50,9 +48,7 @@ class BatchNorm(keras.Layer):
     Padding enters neither the statistics nor, by the mask that multiplies it, the output.
     """
 
-    def __init__(
-        self, units: int, *, momentum: float = 0.95, epsilon: float = 1e-3, name: str | None = None
-    ) -> None:
+    def __init__(self, units: int, *, momentum: float = 0.95, epsilon: float = 1e-3, name: str | None = None) -> None:
         super().__init__(name=name)
         self.momentum, self.epsilon = momentum, epsilon
         self.scale = weight(self, "scale", np.ones(units, np.float32))

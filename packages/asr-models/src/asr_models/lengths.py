@@ -20,7 +20,10 @@ def strided(length: tf.Tensor | int, stride: int) -> tf.Tensor | int:
 
 
 def pad_for(size: tf.Tensor | int, kernel: int, stride: int) -> tuple[int, tf.Tensor | int]:
-    """Zeros before and after an axis so that a VALID convolution gives `strided(size)` outputs, output t centred on input `t * stride`."""
+    """Zeros before and after an axis, for a VALID convolution to give `strided(size)` outputs.
+
+    Output t is then centred on input `t * stride`.
+    """
     before = (kernel - 1) // 2
     needed = (strided(size, stride) - 1) * stride + kernel
     after = needed - before - size

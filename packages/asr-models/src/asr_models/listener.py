@@ -1,4 +1,4 @@
-"""The pyramidal listener of Chan et al. (2015): bidirectional LSTM layers, each at half the frame rate of the one before."""
+"""The pyramidal listener (Chan et al., 2015): bidirectional LSTM layers, each at half the frame rate before it."""
 
 import keras
 import numpy as np
@@ -21,9 +21,7 @@ def join_pairs(values: tf.Tensor) -> tf.Tensor:
 class Listener(keras.Layer):
     """Frames to memory; the first layer at the frames' own rate, every later one at half the rate before it."""
 
-    def __init__(
-        self, config: LasConfig, *, features: int, rng: np.random.Generator, name: str = "listener"
-    ) -> None:
+    def __init__(self, config: LasConfig, *, features: int, rng: np.random.Generator, name: str = "listener") -> None:
         super().__init__(name=name)
         self.rate, self.recurrent, width = config.dropout, [], features
         for n in range(config.listener_layers):

@@ -8,9 +8,7 @@ import tensorflow as tf
 IMPOSSIBLE = -1e30
 
 
-def cross_entropy(
-    logits: tf.Tensor, labels: tf.Tensor, lengths: tf.Tensor, *, smoothing: float = 0.0
-) -> tf.Tensor:
+def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, lengths: tf.Tensor, *, smoothing: float = 0.0) -> tf.Tensor:
     """Label-smoothed cross-entropy, summed over the tokens of each utterance.
 
     Args:
@@ -45,7 +43,7 @@ def ctc_loss(
         blank: the id of the blank.
 
     Returns:
-        `(B,)` float32. An utterance too short for its labels gets infinity and no gradient; the others are as without it.
+        `(B,)` float32. An utterance too short for its labels gets infinity and no gradient; the others are not touched.
     """
     states = _States(labels, label_lengths, blank)
     frames = tf.sequence_mask(lengths, tf.shape(logits)[1], dtype=tf.float32)
@@ -94,9 +92,7 @@ class _States:
 
     def both_ways(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Log weights `(2, B, S)` of skipping into a state and of starting in it, forward and (mirrored) backward."""
-        leave = tf.roll(
-            self.skip, -2, axis=1
-        )  # the last two states are never skipped from: skip starts False there
+        leave = tf.roll(self.skip, -2, axis=1)  # the last two states are never skipped from: skip starts False there
         skip = tf.stack([self.skip, tf.reverse(leave, [1])])
         start = tf.stack([self.first, tf.reverse(self.last, [1])])
         return tf.where(skip, 0.0, IMPOSSIBLE), tf.where(start, 0.0, IMPOSSIBLE)

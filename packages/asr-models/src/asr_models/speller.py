@@ -29,23 +29,26 @@ class SpellerState(NamedTuple):
     """One row an utterance."""
 
 
+_Changing = tuple[Any, Any, Any, Any]
+"""A SpellerState without its memory."""
+
+
 class Cell(keras.Layer):
     """The weights of one LSTM step."""
 
     def __init__(self, inputs: int, units: int, *, rng: np.random.Generator, name: str) -> None:
         super().__init__(name=name)
-        self.projection = Dense(inputs, 4 * units, rng=rng, name=f"{name}.projection")
-        self.projection.bias.assign(
-            np.repeat(np.array([0, 1, 0, 0], np.float32), units)
+        self.projection = Dense(inputs, 4 * units, rng=rng, bias=False, name=f"{name}.projection")
+        self.bias = weight(
+            self, "bias", np.repeat(np.array([0, 1, 0, 0], np.float32), units)
         )  # the forget gate starts open
         self.recurrent = weight(self, "recurrent", np.hstack([orthogonal(rng, units) for _ in range(4)]))
         self.built = True
 
     def call(self, values: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """`(N, D)` and the state `(N, H)` -> the new `(h, c)`."""
-        return lstm_cell(
-            self.projection(values) + tf.matmul(hidden, tf.convert_to_tensor(self.recurrent)), cell
-        )
+        z = self.projection(values) + tf.matmul(hidden, tf.convert_to_tensor(self.recurrent))
+        return lstm_cell(z + tf.convert_to_tensor(self.bias), cell)
 
 
 class LstmSpeller(keras.Layer):
@@ -79,9 +82,7 @@ class LstmSpeller(keras.Layer):
                 name=f"{name}.attention",
             )
         else:
-            self.attention = DotAttention(
-                units, memory, config.attention_units, rng=rng, name=f"{name}.attention"
-            )
+            self.attention = DotAttention(units, memory, config.attention_units, rng=rng, name=f"{name}.attention")
         self.output_layer = Dense(units + memory, vocab_size, rng=rng, name=f"{name}.output")
         self.built = True
 
@@ -131,11 +132,9 @@ class LstmSpeller(keras.Layer):
             draws = tf.random.stateless_uniform(tf.shape(by_step), fold_in(seed, 101), alg="philox")
             own_guess = draws < self.config.sampling
 
-        out = tf.TensorArray(
-            tf.float32, steps, element_shape=[tokens.shape[0], self.output_layer.kernel.shape[0]]
-        )
+        out = tf.TensorArray(tf.float32, steps, element_shape=[tokens.shape[0], self.output_layer.kernel.shape[0]])
 
-        def body(u: tf.Tensor, guess: tf.Tensor, changing: Any, out: tf.TensorArray) -> tuple[Any, ...]:
+        def body(u: tf.Tensor, guess: tf.Tensor, changing: _Changing, out: tf.TensorArray) -> tuple[Any, ...]:
             token = by_step[u]
             if sampling:
                 token = tf.where(own_guess[u], guess, token)
@@ -144,7 +143,8 @@ class LstmSpeller(keras.Layer):
                 guess = tf.argmax(tf.stop_gradient(self.logits(spoken)), -1, output_type=tf.int32)
             return u + 1, guess, tuple(after[:-1]), out.write(u, spoken)
 
-        # Nothing was guessed before the first step: its guess is its token.
+        # Nothing was guessed before the first step: its guess is its token. The memory stays out of the loop's state:
+        # what a loop carries is kept for the gradient once a step.
         *_, out = tf.while_loop(lambda u, *_: u < steps, body, (0, by_step[0], tuple(state[:-1]), out))
         spoken = tf.transpose(out.stack(), [1, 0, 2])
         return self.logits(spoken, training=training, seed=seed, place=102)

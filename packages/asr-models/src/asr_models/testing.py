@@ -59,7 +59,11 @@ def check_las(model: Las, *, seed: int = 0) -> None:
     for run in (model.listen, whole, stepwise):
         _check(run, model.features, seed)
     values = tf.constant(_speech(model.features, seed))
-    _close(whole(values, LENGTHS).values, stepwise(values, LENGTHS).values, "step by step differs from the whole text")
+    _close(
+        whole(values, LENGTHS).values,
+        stepwise(values, LENGTHS).values,
+        "step by step differs from the whole text",
+    )
 
 
 def _speech(features: int, seed: int) -> NDArray[np.float32]:
@@ -77,7 +81,11 @@ def _check(run: Callable[[Any, Any], Encoded], features: int, seed: int) -> None
     _same(expected, graph(_rubbish(values, 13), LENGTHS), "longer padding changes the result")
     order = np.array([2, 0, 3, 1])
     shuffled = graph(values[order], LENGTHS[order])
-    _same(Encoded(tf.gather(expected.values, order), tf.gather(expected.lengths, order)), shuffled, "order matters")
+    _same(
+        Encoded(tf.gather(expected.values, order), tf.gather(expected.lengths, order)),
+        shuffled,
+        "order matters",
+    )
     other = graph(np.negative(values), LENGTHS)
     for row, length in enumerate(LENGTHS):
         mine = Encoded(expected.values[row : row + 1], expected.lengths[row : row + 1])

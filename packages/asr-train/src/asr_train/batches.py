@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import asr_features
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+import asr_features
 from asr_train.config import AugmentConfig
 from asr_train.errors import UserError
 from asr_train.manifest import Utterance
@@ -73,14 +73,18 @@ class Reader:
 
 
 def plan(
-    seconds: Sequence[float], *, batch_seconds: float, buckets: int = 1, rng: np.random.Generator | None = None
+    seconds: Sequence[float],
+    *,
+    batch_seconds: float,
+    buckets: int = 1,
+    rng: np.random.Generator | None = None,
 ) -> list[Ints]:
     """Divide utterances of similar duration into batches of at most `batch_seconds`, padding included.
 
     Args:
         seconds: the duration of each utterance.
         batch_seconds: an utterance longer than this makes a batch of its own.
-        buckets: durations are cut into so many ranges of equally many utterances; utterances are shuffled within a range.
+        buckets: durations are cut into so many ranges of equally many utterances, which are shuffled within each.
         rng: shuffles utterances and batches. Without it: by duration, longest first.
 
     Returns:

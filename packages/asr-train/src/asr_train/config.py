@@ -29,7 +29,9 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         if isinstance(self.spec_augment, str):
             if self.spec_augment not in POLICIES:
-                raise ValueError(f"spec_augment is {self.spec_augment!r}, expected one of {', '.join(POLICIES)}, or fields")
+                raise ValueError(
+                    f"spec_augment is {self.spec_augment!r}, expected one of {', '.join(POLICIES)}, or fields"
+                )
             object.__setattr__(self, "spec_augment", POLICIES[self.spec_augment])
         if not self.speed or not all(0.5 <= factor <= 2 for factor in self.speed):
             raise ValueError(f"speed is {list(self.speed)}, expected factors from 0.5 to 2")

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import asr_features
-import asr_models
 import pydantic
 import yaml
 
+import asr_features
+import asr_models
 from asr_train.config import FRONTENDS, MODELS, RunConfig, to_dict
 from asr_train.errors import UserError
 
@@ -37,7 +37,7 @@ def from_dict(values: Mapping[str, Any], where: "Where | None" = None) -> RunCon
         elif section.name == "model":
             parts[section.name] = read_part(given, MODELS, asr_models.PRESETS, "deepspeech2-small", "model", where)
         else:
-            parts[section.name] = build(section.default_factory, given, (section.name,), where)  # type: ignore[arg-type]
+            parts[section.name] = build(section.default_factory, given, (section.name,), where)
     return RunConfig(**parts)
 
 
@@ -65,7 +65,7 @@ def read_part(
     if kind is None and preset is None and default is None:
         raise where.error((section,), f"kind is missing; expected one of {', '.join(kinds)}")
     if kind is None or preset is not None:
-        base = presets[preset or default]
+        base = presets[str(preset or default)]
         if kind is not None and type(base) is not kinds[kind]:
             raise where.error((section, "kind"), f"preset {preset!r} is not of kind {kind!r}; give one of the two")
     else:

@@ -8,7 +8,6 @@ from typing import Any
 
 import asr_features
 from asr_decoders import Errors, errors
-
 from asr_train.batches import plan
 from asr_train.errors import UserError
 from asr_train.manifest import Utterance

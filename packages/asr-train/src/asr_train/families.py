@@ -1,17 +1,17 @@
 """The two families of recognisers: what training and decoding need to know of each, and nothing of it elsewhere.
 
-A family joins a model to its loss and to its search. `FAMILIES` is the one place where a configuration becomes one.
+A family joins a model to its loss and to its search; `build_family` is the one place where a configuration becomes one.
 """
 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import asr_decoders
-import asr_models
 import numpy as np
 import tensorflow as tf
-from asr_decoders import Hypothesis
 
+import asr_decoders
+import asr_models
+from asr_decoders import Hypothesis
 from asr_train.batches import Batch
 from asr_train.config import DecodeConfig
 from asr_train.tokenizer import Tokenizer
@@ -38,6 +38,9 @@ class Ctc:
     def __init__(self, config: asr_models.DeepSpeech2Config, *, features: int, tokenizer: Tokenizer, seed: int) -> None:
         self.blank = tokenizer.pad
         self.model = asr_models.DeepSpeech2(config, features=features, vocab_size=tokenizer.size, seed=seed)
+        # Traced once, for batches of any size and length.
+        signature = [tf.TensorSpec([None, None, features], tf.float32), tf.TensorSpec([None], tf.int32)]
+        self.logits = tf.function(lambda *inputs: self.model(*inputs), input_signature=signature, autograph=False)
 
     def loss(self, batch: Batch, *, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
         """CTC from each utterance's own lengths; infinite where the text is too long for the audio."""
@@ -49,7 +52,7 @@ class Ctc:
         search: Any = asr_decoders.CtcGreedy(blank=self.blank)
         if options.beam_size > 1:
             search = asr_decoders.CtcBeam(blank=self.blank, beam_size=options.beam_size, n_best=options.beam_size)
-        return [search(scores) for scores in asr_models.log_probabilities(self.model, features, lengths)]
+        return [search(scores) for scores in asr_models.log_probabilities(self.logits, features, lengths)]
 
 
 class Attention:

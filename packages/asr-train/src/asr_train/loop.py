@@ -21,10 +21,11 @@ from asr_train.run import Run
 from asr_train.schedules import learning_rate
 
 Step = Callable[..., tuple[tf.Tensor, tf.Tensor]]
+"""`(*batch) -> (summed loss, number of labels)`; that of training takes a seed, too."""
 
 
 def training_step(family: Family, optimizer: keras.optimizers.Optimizer, clip_norm: float) -> Step:
-    """One update: `(*batch, seed) -> (summed loss, number of labels)`, compiled for any shape of batch."""
+    """One update, compiled for any shape of batch."""
     variables = family.model.trainable_variables
 
     def step(*inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -42,6 +43,15 @@ def training_step(family: Family, optimizer: keras.optimizers.Optimizer, clip_no
         return total, labels
 
     return tf.function(step, input_signature=[*signature(family), tf.TensorSpec([2], tf.int32)], autograph=False)
+
+
+def validation_step(family: Family) -> Step:
+    """The loss without augmentation, dropout or smoothing, compiled for any shape of batch."""
+
+    def step(*parts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return weigh(family.loss(Batch(*parts), training=False, seed=None), Batch(*parts))
+
+    return tf.function(step, input_signature=list(signature(family)), autograph=False)
 
 
 def signature(family: Family) -> Batch:
@@ -84,13 +94,13 @@ def train(run: Run, *, quiet: bool = False) -> Evaluation:
         for note in (*run.notes, *complaints):
             reporter.say(note)
         reporter.begin(family.model, progress)
-        step = training_step(family, optimizer, config.clip_norm)
+        step, dev_step = training_step(family, optimizer, config.clip_norm), validation_step(family)
         last = None
         while not finished(config, progress):
             run_epoch(run, step, optimizer, family, progress, reporter)
-            last = validate(run, family, progress, reporter)
+            last = validate(run, dev_step, family, progress, reporter)
             checkpoint.save(run.checkpoints, family.model, optimizer, progress)
-        return last or validate(run, family, progress, reporter)
+        return last or validate(run, dev_step, family, progress, reporter)
 
 
 def finished(config: TrainConfig, progress: Progress) -> bool:
@@ -100,9 +110,7 @@ def finished(config: TrainConfig, progress: Progress) -> bool:
     )
 
 
-def run_epoch(
-    run: Run, step: Step, optimizer: Any, family: Family, progress: Progress, reporter: Reporter
-) -> None:
+def run_epoch(run: Run, step: Step, optimizer: Any, family: Family, progress: Progress, reporter: Reporter) -> None:
     """The rest of the epoch that `progress` stands in."""
     config, data = run.config.train, run.config.data
     rng = np.random.default_rng([config.seed, progress.epoch])
@@ -146,7 +154,7 @@ def reader(run: Run, *, training: bool) -> Reader:
     )
 
 
-def validate(run: Run, family: Family, progress: Progress, reporter: Reporter) -> Evaluation:
+def validate(run: Run, step: Step, family: Family, progress: Progress, reporter: Reporter) -> Evaluation:
     """Loss and WER on the development set; the best recogniser so far is kept. Ends the epoch."""
     recognizer = Recognizer(
         frontend=run.config.features,
@@ -155,7 +163,7 @@ def validate(run: Run, family: Family, progress: Progress, reporter: Reporter) -
         tokenizer=run.tokenizer,
         decode=run.config.decode,
     )
-    loss = dev_loss(run, family)
+    loss = dev_loss(run, step)
     result = evaluate(recognizer, run.dev, batch_seconds=run.config.data.batch_seconds)
     progress.epoch, progress.batch = progress.epoch + 1, 0
     reporter.epoch(progress, loss, result)
@@ -166,17 +174,12 @@ def validate(run: Run, family: Family, progress: Progress, reporter: Reporter) -
     return result
 
 
-def dev_loss(run: Run, family: Family) -> float:
-    """Loss a label on the development set, without augmentation, dropout or smoothing."""
-
-    def losses(*parts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return weigh(family.loss(Batch(*parts), training=False, seed=None), Batch(*parts))
-
-    compiled = tf.function(losses, input_signature=list(signature(family)), autograph=False)
+def dev_loss(run: Run, step: Step) -> float:
+    """Loss a label on the development set."""
     planned = plan([u.seconds or 0.0 for u in run.dev], batch_seconds=run.config.data.batch_seconds)
     pipeline = Pipeline(run.dev, reader(run, training=False))
     try:
-        sums = np.sum([[float(value) for value in compiled(*batch)] for batch in pipeline(planned)], axis=0)
+        sums = np.sum([[float(value) for value in step(*batch)] for batch in pipeline(planned)], axis=0)
     except tf.errors.OpError:
         raise pipeline.error or RuntimeError("reading a batch failed") from None
     return float(sums[0] / sums[1])

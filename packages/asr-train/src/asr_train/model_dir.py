@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asr_features
-
 from asr_train.config import FRONTENDS, MODELS, DecodeConfig, kind_of, plain
 from asr_train.config_file import build, read_part
 from asr_train.errors import UserError
@@ -78,7 +77,9 @@ def check(folder: Path) -> tuple[dict[str, Any], Tokenizer]:
     except ValueError as error:
         raise UserError(f"{path}: not JSON: {error}") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise UserError(f"{path}: expected format {FORMAT}, got {values.get('format') if isinstance(values, dict) else values!r}")
+        raise UserError(
+            f"{path}: expected format {FORMAT}, got {values.get('format') if isinstance(values, dict) else values!r}"
+        )
     missing = [name for name in ("features", "normalize", "model", "decode") if name not in values]
     if missing:
         raise UserError(f"{path}: {', '.join(missing)} is missing")

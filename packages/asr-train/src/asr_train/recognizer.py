@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import asr_features
 import numpy as np
-from asr_decoders import Hypothesis
 from numpy.typing import NDArray
 
+import asr_features
+from asr_decoders import Hypothesis
 from asr_train.batches import Normalize, pad
 from asr_train.config import DecodeConfig
 from asr_train.families import Family
@@ -39,7 +39,7 @@ class Recognizer:
     normalize: Normalize | None
     family: Family
     tokenizer: Tokenizer
-    decode: DecodeConfig = DecodeConfig()
+    decode: DecodeConfig
 
     def __call__(self, samples: Floats) -> Transcript:
         """`(N,)` float32 in [-1, 1] at `frontend.sample_rate` -> what was said."""

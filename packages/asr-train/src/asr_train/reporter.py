@@ -31,7 +31,9 @@ class Reporter:
         self.board = tf.summary.create_file_writer(str(self.run.output / "logs"))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is not None:
             self.record(f"ended by {kind.__name__ if kind else ''}: {error}")
         if self.bar is not None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import asr_features
-
 from asr_train.config import DataConfig, RunConfig, to_dict
 from asr_train.config_file import build, read_config, write_config
 from asr_train.errors import UserError
@@ -65,7 +64,13 @@ def prepare(config: RunConfig, output: Path, *, resume: bool = False) -> Run:
         # Last, because this file is what makes the folder a run.
         write_config(config, output / "config.yaml")
     return Run(
-        config=config, output=output, train=train, dev=dev, tokenizer=tokenizer, normalize=normalize, notes=notes
+        config=config,
+        output=output,
+        train=train,
+        dev=dev,
+        tokenizer=tokenizer,
+        normalize=normalize,
+        notes=notes,
     )
 
 
@@ -109,7 +114,9 @@ def keep(train: Sequence[Utterance], config: RunConfig) -> tuple[tuple[Utterance
     limit = config.data.max_seconds
     long = [u for u in train if (u.seconds or 0.0) > limit]
     if long and config.data.over_length == "error":
-        raise UserError(f"{long[0].row}: {long[0].seconds:.1f} s, above data.max_seconds = {limit:g} ({len(long)} such)")
+        raise UserError(
+            f"{long[0].row}: {long[0].seconds:.1f} s, above data.max_seconds = {limit:g} ({len(long)} such)"
+        )
     kept = tuple(u for u in train if (u.seconds or 0.0) <= limit)
     if not kept:
         raise UserError(f"no training utterance is at most data.max_seconds = {limit:g} s long")
@@ -120,9 +127,7 @@ def make_tokenizer(config: RunConfig, train: Sequence[Utterance]) -> Tokenizer:
     """The configured tokenizer, trained on the training texts where no file is named."""
     if config.tokenizer.path is not None:
         return Tokenizer.load(config.tokenizer.path)
-    return Tokenizer.train(
-        [u.text for u in train], kind=config.tokenizer.kind, vocab_size=config.tokenizer.vocab_size
-    )
+    return Tokenizer.train([u.text for u in train], kind=config.tokenizer.kind, vocab_size=config.tokenizer.vocab_size)
 
 
 def make_normalize(config: RunConfig, train: Sequence[Utterance]) -> Any:
@@ -132,9 +137,7 @@ def make_normalize(config: RunConfig, train: Sequence[Utterance]) -> Any:
     if config.data.normalize == "utterance":
         return asr_features.UtteranceNorm()
     rate, some = config.features.sample_rate, train[:: -(-len(train) // 1000)]
-    return asr_features.GlobalNorm.estimate(
-        config.features(asr_features.read(u.audio, sample_rate=rate)) for u in some
-    )
+    return asr_features.GlobalNorm.estimate(config.features(asr_features.read(u.audio, sample_rate=rate)) for u in some)
 
 
 def _read_normalize(path: Path) -> Any:

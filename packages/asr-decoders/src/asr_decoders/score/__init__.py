@@ -78,9 +78,7 @@ def errors(reference: str, hypothesis: str, *, unit: Unit = "word", spaces: bool
     left: Sequence[str] = reference.split() if unit == "word" else joint.join(reference.split())
     right: Sequence[str] = hypothesis.split() if unit == "word" else joint.join(hypothesis.split())
     operations = _operations(left, right)
-    return Errors(
-        operations.count("substitute"), operations.count("delete"), operations.count("insert"), len(left)
-    )
+    return Errors(operations.count("substitute"), operations.count("delete"), operations.count("insert"), len(left))
 
 
 def align(reference: Sequence[T], hypothesis: Sequence[T], /) -> list[Edit[T]]:

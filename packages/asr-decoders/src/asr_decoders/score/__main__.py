@@ -20,14 +20,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the rates; 0 when done, 2 for wrong input, with one line on stderr."""
-    parser = _Parser(
-        prog="python -m asr_decoders.score", description="Word and character error rates of a corpus."
-    )
+    parser = _Parser(prog="python -m asr_decoders.score", description="Word and character error rates of a corpus.")
     lines = "lines of an id, a tab (or a space) and the text, UTF-8"
     parser.add_argument("reference", metavar="REF", type=Path, help=f"what was said: {lines}")
-    parser.add_argument(
-        "hypothesis", metavar="HYP", type=Path, help="what was recognised: the same ids in any order"
-    )
+    parser.add_argument("hypothesis", metavar="HYP", type=Path, help="what was recognised: the same ids in any order")
     parser.add_argument("--no-spaces", action="store_true", help="leave spaces out of the character errors")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(arguments)
@@ -69,9 +65,7 @@ def read(path: Path) -> dict[str, str]:
     return texts
 
 
-def check_ids(
-    references: dict[str, str], hypotheses: dict[str, str], reference: Path, hypothesis: Path
-) -> None:
+def check_ids(references: dict[str, str], hypotheses: dict[str, str], reference: Path, hypothesis: Path) -> None:
     """Raises ValueError unless both files have the same ids."""
     for ids, others, path, other in (
         (references, hypotheses, reference, hypothesis),

@@ -13,7 +13,9 @@ import click
 @click.option("--beam-size", type=click.IntRange(min=1), help="1 is greedy; otherwise as the model was trained to use.")
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A TSV file of every utterance with its errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(model: Path, manifests: tuple[Path, ...], beam_size: int | None, output: Path | None, as_json: bool) -> None:
+def command(
+    model: Path, manifests: tuple[Path, ...], beam_size: int | None, output: Path | None, as_json: bool
+) -> None:
     """Score a model folder on manifests: all errors over all words, and over all characters."""
     from asr_train import model_dir
     from asr_train.cli.options import searching
@@ -38,5 +40,7 @@ def command(model: Path, manifests: tuple[Path, ...], beam_size: int | None, out
             f"{name} {found.rate:.2%}  {found.total} errors in {found.reference}: {found.substitutions} substitutions, "
             f"{found.deletions} deletions, {found.insertions} insertions"
         )
-    click.echo(f"{result.exact:.1%} of {len(result.scored)} utterances exactly right; "
-               f"{result.seconds:.0f} s of audio in {result.spent:.1f} s")
+    click.echo(
+        f"{result.exact:.1%} of {len(result.scored)} utterances exactly right; "
+        f"{result.seconds:.0f} s of audio in {result.spent:.1f} s"
+    )

@@ -6,7 +6,14 @@ import click
 
 
 @click.command()
-@click.option("--output", "-o", type=click.Path(path_type=Path), default="quickstart", show_default=True, help="A new folder.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    default="quickstart",
+    show_default=True,
+    help="A new folder.",
+)
 @click.option("--model", type=click.Choice(["deepspeech2", "las"]), default="deepspeech2", show_default=True)
 @click.option("--language", type=click.Choice(["en", "ko"]), default="en", show_default=True)
 def command(output: Path, model: str, language: str) -> None:

@@ -9,7 +9,13 @@ import click
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MANIFEST...")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The model file to write.")
 @click.option("--kind", type=click.Choice(["unigram", "bpe", "char"]), default="unigram", show_default=True)
-@click.option("--vocab-size", type=click.IntRange(min=5), default=1000, show_default=True, help="Not for char: it takes every character.")
+@click.option(
+    "--vocab-size",
+    type=click.IntRange(min=5),
+    default=1000,
+    show_default=True,
+    help="Not for char: it takes every character.",
+)
 def command(manifests: tuple[Path, ...], output: Path, kind: str, vocab_size: int) -> None:
     """Train a SentencePiece tokenizer on the texts of manifests.
 

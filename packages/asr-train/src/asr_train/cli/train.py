@@ -8,7 +8,9 @@ import click
 @click.command()
 @click.option("--config", "-c", metavar="FILE", help="A YAML file, or the name of a recipe.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change one value: --set model.dropout=0.2")
-@click.option("--train", "train_manifests", multiple=True, metavar="MANIFEST", help="Instead of data.train; may repeat.")
+@click.option(
+    "--train", "train_manifests", multiple=True, metavar="MANIFEST", help="Instead of data.train; may repeat."
+)
 @click.option("--dev", "dev_manifests", multiple=True, metavar="MANIFEST", help="Instead of data.dev; may repeat.")
 @click.option("--output", "-o", required=True, type=click.Path(path_type=Path), help="The run's folder.")
 @click.option("--resume", is_flag=True, help="Continue the run in the folder from its newest checkpoint.")

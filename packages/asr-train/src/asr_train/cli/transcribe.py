@@ -12,14 +12,24 @@ FORMATS = ("txt", "tsv", "json")
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="AUDIO...")
 @click.option("--beam-size", type=click.IntRange(min=1), help="1 is greedy; otherwise as the model was trained to use.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="txt", show_default=True,
-              help="txt: the text alone (with the file's name when there are several); tsv; json: one object a line.")
-@click.option("--output-dir", type=click.Path(path_type=Path), help="Write a file for each audio file, instead of printing.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    default="txt",
+    show_default=True,
+    help="txt: the text alone (with the file's name when there are several); tsv; json: one object a line.",
+)
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    help="Write a file for each audio file, instead of printing.",
+)
 def command(model: Path, audio: tuple[Path, ...], beam_size: int | None, form: str, output_dir: Path | None) -> int:
     """Write what is said in audio files of any rate: wav, flac, mp3, ogg, or headerless 16-bit .pcm at 16 kHz.
 
-    A file that cannot be read is named on standard error, the others are transcribed all the same, and the exit status is 1.
-    When no file can be read it is 2.
+    A file that cannot be read is named on standard error, the others are transcribed all the same, and the exit
+    status is 1; when no file can be read it is 2.
     """
     from asr_train import model_dir
     from asr_train.cli.options import searching
