@@ -41,7 +41,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=["deepspeech2", "las"])
+@pytest.fixture(scope="session", params=["deepspeech2", "las"])
 def tiny(request: pytest.FixtureRequest, corpus: Path) -> RunConfig:
     """A narrow model of each family, on that corpus."""
     values = TINY if request.param == "deepspeech2" else TINY_LAS

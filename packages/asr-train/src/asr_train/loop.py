@@ -1,7 +1,6 @@
 """The training loop: epochs of steps, then a validation; made to be read, and to be copied."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from asr_train import checkpoint, model_dir
-from asr_train.batches import Batch, Pipeline, Reader, plan
+from asr_train.batches import Pipeline, Reader, plan
 from asr_train.card import model_card
 from asr_train.checkpoint import Progress
 from asr_train.config import TrainConfig
@@ -19,61 +18,14 @@ from asr_train.recognizer import Recognizer
 from asr_train.reporter import Reporter
 from asr_train.run import Run
 from asr_train.schedules import learning_rate
-
-Step = Callable[..., tuple[tf.Tensor, tf.Tensor]]
-"""`(*batch) -> (summed loss, number of labels)`; that of training takes a seed, too."""
+from asr_train.steps import Step, training_step, validation_step
 
 
-def training_step(family: Family, optimizer: keras.optimizers.Optimizer, clip_norm: float) -> Step:
-    """One update, compiled for any shape of batch."""
-    variables = family.model.trainable_variables
+def train(run: Run, *, quiet: bool = False) -> Evaluation | None:
+    """Train from the newest checkpoint, or from the start.
 
-    def step(*inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        *parts, seed = inputs
-        batch = Batch(*parts)
-        with tf.GradientTape() as tape:
-            total, labels = weigh(family.loss(batch, training=True, seed=seed), batch)
-            loss = total / labels
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
-        norm = tf.linalg.global_norm(gradients)
-        # A step whose gradient is not finite leaves the weights to the momentum alone.
-        scale = tf.where(tf.math.is_finite(norm), tf.minimum(1.0, clip_norm / (norm + 1e-9)), 0.0)
-        gradients = [tf.where(scale > 0, g * scale, tf.zeros_like(g)) for g in map(tf.convert_to_tensor, gradients)]
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return total, labels
-
-    return tf.function(step, input_signature=[*signature(family), tf.TensorSpec([2], tf.int32)], autograph=False)
-
-
-def validation_step(family: Family) -> Step:
-    """The loss without augmentation, dropout or smoothing, compiled for any shape of batch."""
-
-    def step(*parts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return weigh(family.loss(Batch(*parts), training=False, seed=None), Batch(*parts))
-
-    return tf.function(step, input_signature=list(signature(family)), autograph=False)
-
-
-def signature(family: Family) -> Batch:
-    """Batches of any size and length, so that a new shape costs no new trace."""
-    ints = tf.TensorSpec([None], tf.int32)
-    features = tf.TensorSpec([None, None, family.model.features], tf.float32)
-    return Batch(features, ints, tf.TensorSpec([None, None], tf.int32), ints, ints)
-
-
-def weigh(losses: tf.Tensor, batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-    """Utterances' losses `(B,)` -> their sum, and the number of labels under it.
-
-    An utterance whose audio is too short for its text has an infinite CTC loss; it is left out of both.
-    """
-    finite = tf.math.is_finite(losses)
-    total = tf.reduce_sum(tf.where(finite, losses, 0.0))
-    labels = tf.reduce_sum(tf.where(finite, tf.cast(batch.label_lengths, tf.float32), 0.0))
-    return total, tf.maximum(labels, 1.0)
-
-
-def train(run: Run, *, quiet: bool = False) -> Evaluation:
-    """Train from the newest checkpoint, or from the start; returns the last validation.
+    Returns:
+        The last validation; none if the run was finished already.
 
     Raises:
         UserError: audio that cannot be read, a checkpoint of another model.
@@ -100,7 +52,7 @@ def train(run: Run, *, quiet: bool = False) -> Evaluation:
             run_epoch(run, step, optimizer, family, progress, reporter)
             last = validate(run, dev_step, family, progress, reporter)
             checkpoint.save(run.checkpoints, family.model, optimizer, progress)
-        return last or validate(run, dev_step, family, progress, reporter)
+        return last
 
 
 def finished(config: TrainConfig, progress: Progress) -> bool:
@@ -133,7 +85,9 @@ def run_epoch(run: Run, step: Step, optimizer: Any, family: Family, progress: Pr
             if config.max_minutes is not None and progress.seconds >= config.max_minutes * 60:
                 break
     except tf.errors.OpError:
-        raise pipeline.error or RuntimeError("reading a batch failed") from None
+        if pipeline.error is None:
+            raise
+        raise pipeline.error from None
 
 
 def part_done(config: TrainConfig, progress: Progress, batches: int) -> float:
@@ -181,5 +135,7 @@ def dev_loss(run: Run, step: Step) -> float:
     try:
         sums = np.sum([[float(value) for value in step(*batch)] for batch in pipeline(planned)], axis=0)
     except tf.errors.OpError:
-        raise pipeline.error or RuntimeError("reading a batch failed") from None
+        if pipeline.error is None:
+            raise
+        raise pipeline.error from None
     return float(sums[0] / sums[1])

@@ -75,7 +75,6 @@ class Reporter:
         if self.terminal:
             if self.bar is None:
                 self.bar = tqdm(total=len(self.run.train), unit="utt", leave=False, dynamic_ncols=True)
-                self.bar.update(min(progress.batch - 1, 0))
             self.bar.set_description(f"epoch {progress.epoch + 1}/{epochs} loss {loss:.3f}", refresh=False)
             self.bar.update(utterances)
         elif time.perf_counter() - self.spoke > SECONDS_BETWEEN_LINES:

@@ -1,6 +1,7 @@
 """A run's folder, and all that is settled before training starts. Nothing here loads TensorFlow."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import asr_features
+import asr_models
 from asr_train.config import DataConfig, RunConfig, to_dict
 from asr_train.config_file import build, read_config, write_config
 from asr_train.errors import UserError
@@ -63,6 +65,8 @@ def prepare(config: RunConfig, output: Path, *, resume: bool = False) -> Run:
         (output / "normalize.json").write_text(json.dumps(values), encoding="utf-8")
         # Last, because this file is what makes the folder a run.
         write_config(config, output / "config.yaml")
+    train, more = fitting(train, config, tokenizer)
+    notes += more
     return Run(
         config=config,
         output=output,
@@ -121,6 +125,31 @@ def keep(train: Sequence[Utterance], config: RunConfig) -> tuple[tuple[Utterance
     if not kept:
         raise UserError(f"no training utterance is at most data.max_seconds = {limit:g} s long")
     return kept, (f"left out {len(long)} of {len(train)} utterances above {limit:g} s",) if long else ()
+
+
+def fitting(
+    train: Sequence[Utterance], config: RunConfig, tokenizer: Tokenizer
+) -> tuple[tuple[Utterance, ...], tuple[str, ...]]:
+    """The utterances whose text a CTC path can spell in their frames, and a note about the others."""
+    if not isinstance(config.model, asr_models.DeepSpeech2Config):
+        return tuple(train), ()
+    features, stride = config.features, config.model.stride
+
+    def fits(utterance: Utterance) -> bool:
+        labels = tokenizer.encode(utterance.text)
+        # A label that repeats needs a blank between.
+        needed = len(labels) + sum(a == b for a, b in itertools.pairwise(labels))
+        frames = features.num_frames(int((utterance.seconds or 0.0) * features.sample_rate))
+        return -(-frames // stride) >= needed
+
+    kept = tuple(u for u in train if fits(u))
+    if len(kept) == len(train):
+        return kept, ()
+    first = next(u for u in train if not fits(u))
+    if not kept:
+        raise UserError(f"{first.row}: its text is too long for its audio, and so is every other's; use longer units")
+    count = len(train) - len(kept)
+    return kept, (f"left out {count} of {len(train)} utterances: the text is too long for the audio ({first.row})",)
 
 
 def make_tokenizer(config: RunConfig, train: Sequence[Utterance]) -> Tokenizer:

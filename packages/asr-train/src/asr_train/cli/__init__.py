@@ -45,10 +45,8 @@ class Commands(click.Group):
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--traceback", is_flag=True, help="Show where in the program an error arose.")
 @click.version_option(__version__)
-@click.pass_context
-def asr_train(ctx: click.Context, traceback: bool) -> None:
+def asr_train(traceback: bool) -> None:
     """Train, evaluate and use speech recognisers (Listen-Attend-Spell and DeepSpeech2)."""
-    ctx.obj = traceback
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -69,10 +67,10 @@ def status(arguments: list[str]) -> int:
     except click.ClickException as error:
         click.echo(f"asr-train: {error.format_message().rstrip('.')}; see `asr-train --help`", err=True)
         return 2
+    except BrokenPipeError:  # whoever read our output has had enough
+        return 141
     except (UserError, OSError) as error:
         if "--traceback" in arguments:
             raise
         click.echo(f"asr-train: {error}", err=True)
         return 2
-    except BrokenPipeError:
-        return 141

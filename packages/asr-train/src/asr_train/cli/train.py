@@ -45,7 +45,7 @@ def command(
     from asr_train.loop import train
 
     result = train(run)
-    click.echo(f"model: {run.model}  (dev WER {result.words.rate:.2%} at the end)")
+    click.echo(f"The recogniser is in {run.model}" + ("; the run was finished already." if result is None else "."))
 
 
 def _quoted(path: str) -> str:
