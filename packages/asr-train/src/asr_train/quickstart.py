@@ -28,7 +28,7 @@ def quickstart(output: Path, *, model: str, language: str, say: Callable[[str], 
     if output.is_dir() and any(output.iterdir()):
         raise UserError(f"{output}: not empty; choose another --output")
     say(f"Speaking a corpus of connected digits into {output / 'corpus'} ...")
-    corpus = write_corpus(output / "corpus", language=language, train=2000, dev=100, test=200, sample_rate=16000)
+    corpus = write_corpus(output / "corpus", language=language, train=1600, dev=60, test=100)
     settings = tuple(f"data.{name}=[{corpus[name].absolute()}]" for name in ("train", "dev"))
     run = prepare(read_config(recipes.find(f"quickstart-{model}"), settings), output / "run")
     say("Training ...")
