@@ -14,6 +14,7 @@ import soundfile
 from asr_train import model_dir
 from asr_train.cli import status
 from asr_train.config import RunConfig
+from asr_train.manifest import read_manifest
 from asr_train.run import prepare
 
 
@@ -228,6 +229,23 @@ def test_resume_needs_no_configuration(capsys: pytest.CaptureFixture[str], tiny:
 def test_quickstart_refuses_a_folder_in_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
     assert "not empty; choose another --output" in refused(capsys, "quickstart", "--output", tmp_path)
+
+
+@pytest.mark.parametrize(("model", "language"), [("deepspeech2", "en"), ("las", "ko")])
+def test_quickstart_runs_from_beginning_to_end(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, model: str, language: str
+) -> None:
+    output = tmp_path / "out"
+    options = ["--model", model, "--language", language, "--utterances", "32"]
+    assert status(["quickstart", "--output", str(output), *options]) == 0
+    told = capsys.readouterr().out
+    assert "2 utterances of voices that were not trained on" in told and "% of the test strings" in told
+    speakers = {
+        name: {u.speaker.split("+")[1] for u in read_manifest(output / f"corpus/{name}.tsv")}
+        for name in ("train", "dev", "test")
+    }
+    assert not speakers["train"] & (speakers["dev"] | speakers["test"]) and not speakers["dev"] & speakers["test"]
+    assert status(["transcribe", str(output / "run/model"), str(output / "corpus/test/00000.flac")]) == 0
 
 
 def test_traceback_on_request(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from asr_train import recipes
 from asr_train.config import RunConfig, TrainConfig, to_dict
-from asr_train.config_file import apply_setting, from_dict, read_config, write_config
+from asr_train.config_file import apply_setting, from_dict, manifests_setting, read_config, write_config
 from asr_train.errors import UserError
 from asr_train.schedules import learning_rate
 
@@ -86,6 +86,12 @@ def test_missing_and_unreadable_files(tmp_path: Path) -> None:
 def test_malformed_settings_are_refused(setting: str) -> None:
     with pytest.raises(UserError, match="--set"):
         apply_setting({"model": {"dropout": 0.1}}, setting)
+
+
+def test_manifests_of_any_name_can_be_set(tmp_path: Path) -> None:
+    odd = tmp_path / "it's [a], {b}: c — 한국.tsv"
+    config = read_config(write(tmp_path / "c.yaml", ""), (manifests_setting("data.train", [odd]),))
+    assert config.data.train == (odd,)
 
 
 def test_warmup_linear_in_closed_form() -> None:

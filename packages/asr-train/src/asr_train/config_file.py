@@ -6,7 +6,8 @@ refused with its line and the nearest name, before TensorFlow is loaded.
 
 import dataclasses
 import difflib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,11 @@ def apply_setting(values: dict[str, Any], setting: str) -> None:
         if not isinstance(inner, dict):
             raise UserError(f"--set {setting}: {part} is {inner!r}, which has no keys")
     inner[parts[-1]] = value
+
+
+def manifests_setting(key: str, paths: Iterable[str | Path]) -> str:
+    """A setting of `data.train` or `data.dev` to absolute paths; JSON is YAML, whatever the paths hold."""
+    return f"{key}={json.dumps([str(Path(path).absolute()) for path in paths], ensure_ascii=False)}"
 
 
 def write_config(config: RunConfig, path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asr_train import recipes
-from asr_train.config_file import read_config
+from asr_train.config_file import manifests_setting, read_config
 from asr_train.corpora.synth import write_corpus
 from asr_train.errors import UserError
 from asr_train.manifest import measure, read_manifest
@@ -19,17 +19,27 @@ if TYPE_CHECKING:
 SAMPLES = 10
 
 
-def quickstart(output: Path, *, model: str, language: str, say: Callable[[str], None]) -> "Evaluation":
+def quickstart(
+    output: Path, *, model: str, language: str, utterances: int = 1600, say: Callable[[str], None] = print
+) -> "Evaluation":
     """Make `output/corpus` and `output/run`, and return the scores on the test voices.
+
+    Args:
+        output: a new folder.
+        model: "deepspeech2" or "las".
+        language: "en" or "ko".
+        utterances: how many to train on; a sixteenth as many are for testing, and half of that for validation.
+        say: is told each line for the user.
 
     Raises:
         UserError: the folder is in use, or eSpeak NG is missing.
     """
     if output.is_dir() and any(output.iterdir()):
         raise UserError(f"{output}: not empty; choose another --output")
+    held = max(utterances // 16, 2)
     say(f"Speaking a corpus of connected digits into {output / 'corpus'} ...")
-    corpus = write_corpus(output / "corpus", language=language, train=1600, dev=60, test=100)
-    settings = tuple(f"data.{name}=[{corpus[name].absolute()}]" for name in ("train", "dev"))
+    corpus = write_corpus(output / "corpus", language=language, train=utterances, dev=held // 2, test=held)
+    settings = tuple(manifests_setting(f"data.{name}", [corpus[name]]) for name in ("train", "dev"))
     run = prepare(read_config(recipes.find(f"quickstart-{model}"), settings), output / "run")
     say("Training ...")
     import_tensorflow()

@@ -16,11 +16,18 @@ import click
 )
 @click.option("--model", type=click.Choice(["deepspeech2", "las"]), default="deepspeech2", show_default=True)
 @click.option("--language", type=click.Choice(["en", "ko"]), default="en", show_default=True)
-def command(output: Path, model: str, language: str) -> None:
+@click.option(
+    "--utterances",
+    type=click.IntRange(min=16),
+    default=1600,
+    show_default=True,
+    help="To train on; fewer is quicker and worse.",
+)
+def command(output: Path, model: str, language: str, utterances: int) -> None:
     """Synthesise a small corpus, train on it, evaluate and transcribe: a few minutes, no download.
 
     Needs eSpeak NG: pip install 'asr-train[synth]'.
     """
     from asr_train.quickstart import quickstart
 
-    quickstart(output, model=model, language=language, say=click.echo)
+    quickstart(output, model=model, language=language, utterances=utterances, say=click.echo)

@@ -28,7 +28,7 @@ def command(
     With --resume and no --config, the run goes on with its own configuration.
     """
     from asr_train import recipes
-    from asr_train.config_file import read_config
+    from asr_train.config_file import manifests_setting, read_config
     from asr_train.errors import UserError
     from asr_train.run import prepare
 
@@ -36,7 +36,7 @@ def command(
         raise UserError(f"--config is missing: give a YAML file or a recipe ({', '.join(recipes.names())})")
     path = recipes.find(config) if config is not None else output / "config.yaml"
     manifests = {"train": train_manifests, "dev": dev_manifests}
-    own = tuple(f"data.{key}=[{', '.join(_quoted(p) for p in paths)}]" for key, paths in manifests.items() if paths)
+    own = tuple(manifests_setting(f"data.{key}", paths) for key, paths in manifests.items() if paths)
     run = prepare(read_config(path, (*own, *settings)), output, resume=resume)
 
     from asr_train.quiet import import_tensorflow
@@ -46,8 +46,3 @@ def command(
 
     result = train(run)
     click.echo(f"The recogniser is in {run.model}" + ("; the run was finished already." if result is None else "."))
-
-
-def _quoted(path: str) -> str:
-    """An absolute path as a YAML string."""
-    return "'" + str(Path(path).absolute()).replace("'", "''") + "'"
