@@ -6,6 +6,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+_backend = keras.config.backend()
+if _backend != "tensorflow":
+    raise ImportError(f"asr_models needs Keras on TensorFlow, not on {_backend}: set KERAS_BACKEND=tensorflow")
+
 Floats = NDArray[np.float32]
 
 

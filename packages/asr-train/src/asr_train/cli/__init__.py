@@ -51,8 +51,9 @@ def asr_train(traceback: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with its status."""
-    # TensorFlow reads these when it is imported; a user's own setting wins.
+    # Read when TensorFlow and Keras are imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # another may be set for other programs; the models have this one only
     sys.exit(status(sys.argv[1:] if arguments is None else arguments))
 
 
