@@ -28,6 +28,7 @@ def test_every_public_name_exists() -> None:
 
 def test_another_backend_of_keras_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
+
     from asr_models import initial
 
     with monkeypatch.context() as patch:
