@@ -70,6 +70,18 @@ def test_las_hears_and_padding_changes_nothing(config: LasConfig) -> None:
     check_las(Las(config, features=FEATURES, vocab_size=VOCAB))
 
 
+def test_a_listener_with_a_ctc_head_is_an_acoustic_model() -> None:
+    config = dataclasses.replace(LAS_CONFIGS["las-small"], ctc_head=True)
+    model = Las(config, features=FEATURES, vocab_size=VOCAB)
+
+    def acoustic(features: tf.Tensor, lengths: tf.Tensor, **_: object) -> Encoded:
+        return model.frame_logits(model.listen(features, lengths))
+
+    check_acoustic_model(acoustic, features=FEATURES)
+    with pytest.raises(ValueError, match="no CTC head"):
+        Las(LAS_CONFIGS["las-small"], features=FEATURES, vocab_size=VOCAB).frame_logits(Encoded(None, None))
+
+
 def test_the_battery_finds_a_deaf_model() -> None:
     """The mask that is all zero, whose shapes are perfect."""
     model = DeepSpeech2(DS2_CONFIGS["strides"], features=FEATURES, vocab_size=VOCAB)

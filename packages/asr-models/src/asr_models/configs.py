@@ -73,7 +73,8 @@ class LasConfig:
 
     The listener halves the number of frames before every layer but the first, by joining neighbouring pairs.
     `sampling` is the share of the speller's inputs that are its own last guess instead of the true token during
-    training (scheduled sampling, Bengio et al., 2015).
+    training (scheduled sampling, Bengio et al., 2015). `ctc_head` puts CTC logits on the listener, to be trained
+    jointly (Kim et al., 2017, arXiv:1609.06773): they make the listener align from the first steps on.
     """
 
     listener_layers: int = 4
@@ -87,6 +88,7 @@ class LasConfig:
     location_width: int = 31
     dropout: float = 0.1
     sampling: float = 0.1
+    ctc_head: bool = False
 
     def __post_init__(self) -> None:
         for name in (

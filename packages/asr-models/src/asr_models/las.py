@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from asr_models.configs import LasConfig
 from asr_models.interfaces import Encoded
+from asr_models.layers import Dense
 from asr_models.listener import Listener
 from asr_models.speller import LstmSpeller, SpellerState
 
@@ -28,7 +29,19 @@ class Las(keras.Model):
         self.config, self.features, self.vocab_size, self.stride = config, features, vocab_size, config.stride
         self.listener = Listener(config, features=features, rng=rng)
         self.speller = LstmSpeller(config, memory=self.listener.width, vocab_size=vocab_size, rng=rng)
+        width = self.listener.width
+        self.ctc_head = Dense(width, vocab_size, rng=rng, name="ctc_head") if config.ctc_head else None
         self.built = True
+
+    def frame_logits(self, memory: Encoded) -> Encoded:
+        """CTC logits `(B, T', V)` of the listener's memory, with its lengths.
+
+        Raises:
+            ValueError: the model was built without `ctc_head`.
+        """
+        if self.ctc_head is None:
+            raise ValueError("this Las has no CTC head: build it with LasConfig(ctc_head=True)")
+        return Encoded(self.ctc_head(memory.values), memory.lengths)
 
     def listen(
         self,

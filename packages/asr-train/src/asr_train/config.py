@@ -76,6 +76,8 @@ class TrainConfig:
     warmup_steps: int = 500
     clip_norm: float = 5.0
     label_smoothing: float = 0.1
+    ctc_weight: float = 0.3
+    """The share of CTC in the loss of a Las with `ctc_head`."""
     seed: int = 1
     checkpoint_steps: int = 500
     """A checkpoint every so many steps, beside the one at the end of an epoch."""
@@ -86,8 +88,9 @@ class TrainConfig:
         for name in ("epochs", "learning_rate", "clip_norm", "checkpoint_steps"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {self.label_smoothing}, expected a number from 0 to below 1")
+        for name in ("label_smoothing", "ctc_weight"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a number from 0 to below 1")
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps is {self.warmup_steps}, expected 0 or more")
 

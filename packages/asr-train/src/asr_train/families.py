@@ -66,22 +66,34 @@ class Attention:
         tokenizer: Tokenizer,
         seed: int,
         smoothing: float = 0.0,
+        ctc_weight: float = 0.0,
     ) -> None:
-        self.begin, self.end, self.smoothing = tokenizer.begin, tokenizer.end, smoothing
+        self.begin, self.end, self.blank = tokenizer.begin, tokenizer.end, tokenizer.pad
+        self.smoothing, self.ctc_weight = smoothing, ctc_weight if config.ctc_head else 0.0
         self.model = asr_models.Las(config, features=features, vocab_size=tokenizer.size, seed=seed)
         self.step = asr_models.SpellerStep(self.model)
 
     def loss(self, batch: Batch, *, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
-        """Cross-entropy of the labels and the end token, given the begin token and the labels."""
+        """Cross-entropy of the labels and the end token, given the begin token and the labels.
+
+        In training it is joined by CTC on the listener, where the model has a head for it.
+        """
         rows = tf.shape(batch.labels)[0]
         inputs = tf.concat([tf.fill([rows, 1], self.begin), batch.labels], 1)
         # The end token stands right after each text's own last label.
         ends = tf.one_hot(batch.label_lengths, tf.shape(batch.labels)[1] + 1, dtype=tf.int32) * self.end
         real = tf.sequence_mask(batch.label_lengths, tf.shape(batch.labels)[1], dtype=tf.int32)
         targets = tf.pad(batch.labels * real, [[0, 0], [0, 1]]) + ends
-        logits = self.model(batch.features, batch.feature_lengths, inputs, training=training, seed=seed)
+        memory = self.model.listen(batch.features, batch.feature_lengths, training=training, seed=seed)
+        logits = self.model.speller(memory, inputs, training=training, seed=seed)
         smoothing = self.smoothing if training else 0.0
-        return asr_models.cross_entropy(logits, targets, batch.label_lengths + 1, smoothing=smoothing)
+        spelled = asr_models.cross_entropy(logits, targets, batch.label_lengths + 1, smoothing=smoothing)
+        if not (training and self.ctc_weight):
+            return spelled
+        ctc = asr_models.ctc_loss(*self.model.frame_logits(memory), batch.labels, batch.label_lengths, blank=self.blank)
+        joint = (1 - self.ctc_weight) * spelled + self.ctc_weight * ctc
+        # A text too long for a CTC path can still be spelled.
+        return tf.where(tf.math.is_finite(ctc), joint, spelled)
 
     def decode(self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig) -> list[list[Hypothesis]]:
         """Greedy at beam size 1, else the beam search with the GNMT length norm."""
@@ -108,10 +120,13 @@ def build_family(
     tokenizer: Tokenizer,
     seed: int = 0,
     smoothing: float = 0.0,
+    ctc_weight: float = 0.0,
 ) -> Family:
     """The family of a model configuration, with fresh weights."""
     if isinstance(config, asr_models.LasConfig):
-        return Attention(config, features=features, tokenizer=tokenizer, seed=seed, smoothing=smoothing)
+        return Attention(
+            config, features=features, tokenizer=tokenizer, seed=seed, smoothing=smoothing, ctc_weight=ctc_weight
+        )
     return Ctc(config, features=features, tokenizer=tokenizer, seed=seed)
 
 

@@ -37,6 +37,7 @@ def train(run: Run, *, quiet: bool = False) -> Evaluation | None:
         tokenizer=run.tokenizer,
         seed=config.seed,
         smoothing=config.label_smoothing,
+        ctc_weight=config.ctc_weight,
     )
     optimizer = keras.optimizers.Adam(config.learning_rate)
     optimizer.build(family.model.trainable_variables)
