@@ -4,6 +4,7 @@ The number of features and of vocabulary entries are facts of the data, not of t
 model beside its configuration, so that one configuration serves any front end and any tokenizer.
 """
 
+import math
 from dataclasses import dataclass
 
 ATTENTIONS = ("location", "dot")
@@ -35,6 +36,10 @@ class Convolution:
                 raise ValueError(f"Convolution.{name} is {pair}, expected two positive numbers (time, frequency)")
 
 
+def _time_stride(convolutions: tuple[Convolution, ...]) -> int:
+    return math.prod(convolution.stride[0] for convolution in convolutions)
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeepSpeech2Config:
     """DeepSpeech2 (Amodei et al., 2015, arXiv:1512.02595): convolutions, bidirectional LSTM layers, CTC.
@@ -61,22 +66,21 @@ class DeepSpeech2Config:
     @property
     def stride(self) -> int:
         """Feature frames per output frame."""
-        product = 1
-        for convolution in self.convolutions:
-            product *= convolution.stride[0]
-        return product
+        return _time_stride(self.convolutions)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LasConfig:
     """Listen, Attend and Spell (Chan et al., 2015, arXiv:1508.01211).
 
-    The listener halves the number of frames before every layer but the first, by joining neighbouring pairs.
+    The listener halves the number of frames before every layer but the first, by joining neighbouring pairs; it may
+    have convolutions in front, as DeepSpeech2 has (Zhang et al., 2016, arXiv:1610.03022).
     `sampling` is the share of the speller's inputs that are its own last guess instead of the true token during
     training (scheduled sampling, Bengio et al., 2015). `ctc_head` puts CTC logits on the listener, to be trained
     jointly (Kim et al., 2017, arXiv:1609.06773): they make the listener align from the first steps on.
     """
 
+    convolutions: tuple[Convolution, ...] = ()
     listener_layers: int = 4
     listener_units: int = 256
     speller_layers: int = 1
@@ -91,6 +95,7 @@ class LasConfig:
     ctc_head: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "convolutions", tuple(self.convolutions))
         for name in (
             "listener_layers",
             "listener_units",
@@ -111,4 +116,4 @@ class LasConfig:
     @property
     def stride(self) -> int:
         """Feature frames per memory frame."""
-        return int(2 ** (self.listener_layers - 1))
+        return _time_stride(self.convolutions) * 2 ** (self.listener_layers - 1)

@@ -43,3 +43,28 @@ class ConvolutionBlock(keras.Layer):
         out = self.norm(out, frame_mask(lengths, tf.shape(out)[1]), training=training)
         # The clipped ReLU keeps zero at zero, so the padding stays silent.
         return tf.clip_by_value(out, 0.0, CLIP), lengths
+
+
+class ConvolutionStack(keras.Layer):
+    """Convolutions one after the other, from features to one vector a frame; none at all let the features through."""
+
+    def __init__(
+        self, configs: tuple[Convolution, ...], *, features: int, rng: np.random.Generator, name: str = "convolution"
+    ) -> None:
+        super().__init__(name=name)
+        self.blocks = []
+        frequencies, channels = features, 1
+        for n, config in enumerate(configs):
+            block = ConvolutionBlock(config, frequencies=frequencies, channels=channels, rng=rng, name=f"{name}_{n}")
+            self.blocks.append(block)
+            frequencies, channels = block.frequencies, config.channels
+        self.width = frequencies * channels
+        self.built = True
+
+    def call(self, features: tf.Tensor, lengths: tf.Tensor, *, training: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+        """`(B, T, F)`, `(B,)` -> `(B, T', width)`, zero on padding, and the new lengths."""
+        # Whatever the caller left in the padding must not reach a convolution.
+        values = (features * frame_mask(lengths, tf.shape(features)[1])[..., None])[..., None]
+        for block in self.blocks:
+            values, lengths = block(values, lengths, training=training)
+        return tf.reshape(values, [-1, tf.shape(values)[1], self.width]), lengths

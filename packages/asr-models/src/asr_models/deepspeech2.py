@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from asr_models.configs import DeepSpeech2Config
-from asr_models.convolution import ConvolutionBlock
+from asr_models.convolution import ConvolutionStack
 from asr_models.interfaces import Encoded
 from asr_models.layers import BatchNorm, Dense, dropout
 from asr_models.lengths import frame_mask
@@ -26,15 +26,8 @@ class DeepSpeech2(keras.Model):
         super().__init__(name="deepspeech2")
         rng = np.random.default_rng(seed)
         self.config, self.features, self.vocab_size, self.stride = config, features, vocab_size, config.stride
-        self.convolutions = []
-        frequencies, channels = features, 1
-        for n, convolution in enumerate(config.convolutions):
-            block = ConvolutionBlock(
-                convolution, frequencies=frequencies, channels=channels, rng=rng, name=f"convolution_{n}"
-            )
-            self.convolutions.append(block)
-            frequencies, channels = block.frequencies, convolution.channels
-        width, self.norms, self.recurrent = frequencies * channels, [], []
+        self.convolutions = ConvolutionStack(config.convolutions, features=features, rng=rng)
+        width, self.norms, self.recurrent = self.convolutions.width, [], []
         for n in range(config.recurrent_layers):
             # The convolutions normalise their own output; every later layer gets its input normalised.
             self.norms.append(BatchNorm(width, name=f"recurrent_{n}.norm") if n else None)
@@ -62,13 +55,8 @@ class DeepSpeech2(keras.Model):
         """
         if features.shape[-1] != self.features:
             raise ValueError(f"DeepSpeech2 was built for {self.features} features a frame, got {features.shape[-1]}")
-        # Whatever the caller left in the padding must not reach a convolution.
-        values = (features * frame_mask(lengths, tf.shape(features)[1])[..., None])[..., None]
-        for block in self.convolutions:
-            values, lengths = block(values, lengths, training=training)
-        frames = tf.shape(values)[1]
-        values = tf.reshape(values, [-1, frames, values.shape[2] * values.shape[3]])
-        mask = frame_mask(lengths, frames)
+        values, lengths = self.convolutions(features, lengths, training=training)
+        mask = frame_mask(lengths, tf.shape(values)[1])
         for place, (norm, layer) in enumerate(zip(self.norms, self.recurrent, strict=True)):
             if norm is not None:
                 values = norm(values, mask, training=training)

@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from asr_models.configs import LasConfig
+from asr_models.convolution import ConvolutionStack
 from asr_models.interfaces import Encoded
 from asr_models.layers import dropout
 from asr_models.lengths import frame_mask, strided
@@ -19,11 +20,14 @@ def join_pairs(values: tf.Tensor) -> tf.Tensor:
 
 
 class Listener(keras.Layer):
-    """Frames to memory; the first layer at the frames' own rate, every later one at half the rate before it."""
+    """Frames to memory: convolutions if any, a first layer at their rate, and each later one at half of it."""
 
     def __init__(self, config: LasConfig, *, features: int, rng: np.random.Generator, name: str = "listener") -> None:
         super().__init__(name=name)
-        self.rate, self.recurrent, width = config.dropout, [], features
+        self.convolutions = ConvolutionStack(
+            config.convolutions, features=features, rng=rng, name=f"{name}.convolution"
+        )
+        self.rate, self.recurrent, width = config.dropout, [], self.convolutions.width
         for n in range(config.listener_layers):
             layer = Lstm(width, config.listener_units, rng=rng, name=f"{name}.recurrent_{n}")
             self.recurrent.append(layer)
@@ -40,7 +44,7 @@ class Listener(keras.Layer):
         seed: tf.Tensor | None = None,
     ) -> Encoded:
         """`features` `(B, T, F)`, `lengths` `(B,)` -> memory `(B, T', D)`, zero on padding, T' = ceil(T / stride)."""
-        values = features * frame_mask(lengths, tf.shape(features)[1])[..., None]
+        values, lengths = self.convolutions(features, lengths, training=training)
         for place, layer in enumerate(self.recurrent):
             if place:
                 values, lengths = join_pairs(values), strided(lengths, 2)
