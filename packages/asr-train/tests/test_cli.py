@@ -184,6 +184,14 @@ def test_transcribe(capsys: pytest.CaptureFixture[str], model: Path, corpus: Pat
     assert json.loads((tmp_path / "out/00000.json").read_text())["text"] == text.rstrip("\n")
 
 
+def test_two_files_of_one_name_are_not_written_over_each_other(
+    capsys: pytest.CaptureFixture[str], model: Path, corpus: Path, tmp_path: Path
+) -> None:
+    audio = [corpus / "test/00000.flac", corpus / "dev/00000.flac"]
+    told = refused(capsys, "transcribe", model, *audio, "--output-dir", tmp_path / "out")
+    assert "would be written to one file" in told and not (tmp_path / "out").exists()
+
+
 def test_transcribe_reads_any_rate_and_container(
     capsys: pytest.CaptureFixture[str], model: Path, corpus: Path, tmp_path: Path
 ) -> None:

@@ -46,6 +46,7 @@ def test_preset_and_changes(tmp_path: Path) -> None:
             "model: {preset: las-tiny}\n",
             r"c.yaml:1: model.preset: unknown preset 'las-tiny'; The names are .*las-small",
         ),
+        ("model: {preset: [las-small]}\n", r"c.yaml:1: model.preset: unknown preset \['las-small'\]"),
         (
             "model: {kind: transformer}\n",
             r"c.yaml:1: model.kind: unknown kind 'transformer'.*deepspeech2, las",

@@ -61,7 +61,7 @@ def read_part(
     changes = dict(given)
     preset, kind = changes.pop("preset", None), changes.pop("kind", None)
     for key, name, names in (("preset", preset, presets), ("kind", kind, kinds)):
-        if name is not None and name not in names:
+        if name is not None and not (isinstance(name, str) and name in names):
             raise where.error((section, key), f"unknown {key} {name!r}{_nearest(str(name), list(names))}")
     if kind is None and preset is None and default is None:
         raise where.error((section,), f"kind is missing; expected one of {', '.join(kinds)}")

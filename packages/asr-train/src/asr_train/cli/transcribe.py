@@ -34,6 +34,7 @@ def command(model: Path, audio: tuple[Path, ...], beam_size: int | None, form: s
     from asr_train import model_dir
     from asr_train.cli.options import searching
 
+    _check_names(audio, output_dir)
     readable, failed = _readable(audio)
     if not readable:
         return 2
@@ -52,6 +53,19 @@ def command(model: Path, audio: tuple[Path, ...], beam_size: int | None, form: s
             output_dir.mkdir(parents=True, exist_ok=True)
             (output_dir / f"{path.stem}.{form}").write_text(line + "\n", encoding="utf-8")
     return 1 if failed else 0
+
+
+def _check_names(audio: tuple[Path, ...], output_dir: Path | None) -> None:
+    """No file of `output_dir` may be that of two audio files."""
+    from asr_train.errors import UserError
+
+    named: dict[str, Path] = {}
+    for path in audio if output_dir is not None else ():
+        other = named.setdefault(path.stem, path)
+        if other is not path:
+            raise UserError(
+                f"{other} and {path} would be written to one file of {output_dir}; give one folder at a time"
+            )
 
 
 def _readable(audio: tuple[Path, ...]) -> tuple[list[Path], int]:
