@@ -227,8 +227,8 @@ def test_tokenizer(capsys: pytest.CaptureFixture[str], corpus: Path, tmp_path: P
     assert "exists already" in refused(capsys, "tokenizer", corpus / "train.tsv", "--output", out)
 
 
-def test_resume_needs_no_configuration(capsys: pytest.CaptureFixture[str], tiny: RunConfig, tmp_path: Path) -> None:
-    one = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, epochs=1))
+def test_resume_needs_no_configuration(capsys: pytest.CaptureFixture[str], tiny_ctc: RunConfig, tmp_path: Path) -> None:
+    one = dataclasses.replace(tiny_ctc, train=dataclasses.replace(tiny_ctc.train, epochs=1))
     prepare(one, tmp_path / "run")
     assert status(["train", "--resume", "--output", str(tmp_path / "run")]) == 0
     assert "epoch 1/1" in capsys.readouterr().out

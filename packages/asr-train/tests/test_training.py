@@ -182,12 +182,12 @@ def test_a_torn_checkpoint_is_passed_over_with_a_word(
     assert "skipped a damaged checkpoint" in capsys.readouterr().out
 
 
-def test_kill_in_the_middle_of_an_epoch_and_resume(tiny: RunConfig, corpus: Path, tmp_path: Path) -> None:
+def test_kill_in_the_middle_of_an_epoch_and_resume(tiny_ctc: RunConfig, corpus: Path, tmp_path: Path) -> None:
     # An epoch long enough to be hit: checkpoints every second step, and many steps.
     config = dataclasses.replace(
-        tiny,
-        train=dataclasses.replace(tiny.train, epochs=3),
-        data=dataclasses.replace(tiny.data, batch_seconds=3.0),
+        tiny_ctc,
+        train=dataclasses.replace(tiny_ctc.train, epochs=3),
+        data=dataclasses.replace(tiny_ctc.data, batch_seconds=3.0),
     )
     write_config(config, tmp_path / "config.yaml")
     arguments = ["train", "--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "run")]
@@ -214,14 +214,14 @@ def test_kill_in_the_middle_of_an_epoch_and_resume(tiny: RunConfig, corpus: Path
     assert len(scores.scored) == 6
 
 
-def test_a_second_run_refuses_or_resumes(tiny: RunConfig, tmp_path: Path) -> None:
-    one = dataclasses.replace(tiny, train=dataclasses.replace(tiny.train, epochs=1))
+def test_a_second_run_refuses_or_resumes(tiny_ctc: RunConfig, tmp_path: Path) -> None:
+    one = dataclasses.replace(tiny_ctc, train=dataclasses.replace(tiny_ctc.train, epochs=1))
     prepare(one, tmp_path / "run")
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     with pytest.raises(UserError, match="already holds a run; add --resume to continue it, or choose another"):
         prepare(one, tmp_path / "run")
     with pytest.raises(UserError, match=r"cannot resume with another configuration; train\.epochs changed"):
-        prepare(tiny, tmp_path / "run", resume=True)
+        prepare(tiny_ctc, tmp_path / "run", resume=True)
     assert before == {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     prepare(one, tmp_path / "run", resume=True)
     (tmp_path / "other").mkdir()
@@ -230,25 +230,25 @@ def test_a_second_run_refuses_or_resumes(tiny: RunConfig, tmp_path: Path) -> Non
         prepare(one, tmp_path / "other")
 
 
-def test_dev_must_not_be_train(tiny: RunConfig, tmp_path: Path) -> None:
-    data = dataclasses.replace(tiny.data, dev=tiny.data.train)
+def test_dev_must_not_be_train(tiny_ctc: RunConfig, tmp_path: Path) -> None:
+    data = dataclasses.replace(tiny_ctc.data, dev=tiny_ctc.data.train)
     with pytest.raises(UserError, match="dev"):
-        prepare(dataclasses.replace(tiny, data=data), tmp_path / "run")
+        prepare(dataclasses.replace(tiny_ctc, data=data), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_long_utterances_are_left_out_with_a_word_or_refused(tiny: RunConfig, tmp_path: Path) -> None:
-    seconds = sorted(u.seconds or 0.0 for u in measure(read_manifest(tiny.data.train[0])))
-    data = dataclasses.replace(tiny.data, max_seconds=seconds[-3])
-    run = prepare(dataclasses.replace(tiny, data=data), tmp_path / "run")
+def test_long_utterances_are_left_out_with_a_word_or_refused(tiny_ctc: RunConfig, tmp_path: Path) -> None:
+    seconds = sorted(u.seconds or 0.0 for u in measure(read_manifest(tiny_ctc.data.train[0])))
+    data = dataclasses.replace(tiny_ctc.data, max_seconds=seconds[-3])
+    run = prepare(dataclasses.replace(tiny_ctc, data=data), tmp_path / "run")
     assert len(run.train) == 22 and "left out 2 of 24 utterances" in run.notes[0]
     with pytest.raises(UserError, match=r"train.tsv:\d+: .* above data.max_seconds"):
         prepare(
-            dataclasses.replace(tiny, data=dataclasses.replace(data, over_length="error")),
+            dataclasses.replace(tiny_ctc, data=dataclasses.replace(data, over_length="error")),
             tmp_path / "second",
         )
     with pytest.raises(UserError, match="no training utterance"):
-        prepare(dataclasses.replace(tiny, data=dataclasses.replace(data, max_seconds=0.01)), tmp_path / "third")
+        prepare(dataclasses.replace(tiny_ctc, data=dataclasses.replace(data, max_seconds=0.01)), tmp_path / "third")
 
 
 def test_texts_that_cannot_fit_are_left_out_of_ctc_with_a_word(corpus: Path, tmp_path: Path) -> None:
@@ -263,9 +263,9 @@ def test_texts_that_cannot_fit_are_left_out_of_ctc_with_a_word(corpus: Path, tmp
 
 
 @pytest.mark.parametrize("normalize", ["utterance", "global", "none"])
-def test_normalisation_is_part_of_the_model_folder(tiny: RunConfig, tmp_path: Path, normalize: str) -> None:
-    data = dataclasses.replace(tiny.data, normalize=normalize)
-    config = dataclasses.replace(tiny, data=data, train=dataclasses.replace(tiny.train, epochs=1))
+def test_normalisation_is_part_of_the_model_folder(tiny_ctc: RunConfig, tmp_path: Path, normalize: str) -> None:
+    data = dataclasses.replace(tiny_ctc.data, normalize=normalize)
+    config = dataclasses.replace(tiny_ctc, data=data, train=dataclasses.replace(tiny_ctc.train, epochs=1))
     run = prepare(config, tmp_path / "run")
     again = prepare(config, tmp_path / "run", resume=True)
     assert again.normalize == run.normalize and (run.normalize is None) == (normalize == "none")
@@ -296,7 +296,7 @@ def test_a_checkpoint_of_another_model_is_refused(trained: Path) -> None:
         checkpoint.assign(model, {**arrays, name: np.zeros(1, np.float32)}, "here")
 
 
-def test_a_tokenizer_of_ones_own(tiny: RunConfig, tmp_path: Path) -> None:
-    first = prepare(tiny, tmp_path / "first")
-    own = dataclasses.replace(tiny, tokenizer=TokenizerConfig(path=tmp_path / "first/tokenizer.model"))
+def test_a_tokenizer_of_ones_own(tiny_ctc: RunConfig, tmp_path: Path) -> None:
+    first = prepare(tiny_ctc, tmp_path / "first")
+    own = dataclasses.replace(tiny_ctc, tokenizer=TokenizerConfig(path=tmp_path / "first/tokenizer.model"))
     assert prepare(own, tmp_path / "second").tokenizer == first.tokenizer
