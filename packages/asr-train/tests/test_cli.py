@@ -119,6 +119,22 @@ def test_audio_that_breaks_in_the_middle_of_training_is_one_line(
     assert "train.tsv:5" in told and "00003.flac" in told
 
 
+def test_audio_that_breaks_while_a_normalisation_is_estimated_is_one_line(
+    capsys: pytest.CaptureFixture[str], corpus: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(corpus, tmp_path / "corpus")
+    path = tmp_path / "corpus/train/00003.flac"
+    path.write_bytes(path.read_bytes()[:-200])
+    command = ["train", "-c", "quickstart-deepspeech2", "-o", tmp_path / "run", "--set", "data.normalize=global"]
+    told = refused(capsys, *command, "--train", tmp_path / "corpus/train.tsv", "--dev", tmp_path / "corpus/dev.tsv")
+    assert "train.tsv:5" in told and not (tmp_path / "run").exists()
+
+
+def test_a_run_given_for_its_model_is_told_so(capsys: pytest.CaptureFixture[str], model: Path, corpus: Path) -> None:
+    told = refused(capsys, "transcribe", model.parent, corpus / "test/00000.flac")
+    assert f"did you mean {model}?" in told
+
+
 @pytest.mark.parametrize("name", ["config.json", "weights.safetensors", "tokenizer.model", "SHA256SUMS"])
 def test_a_model_folder_with_a_file_missing_or_altered(
     capsys: pytest.CaptureFixture[str], model: Path, corpus: Path, tmp_path: Path, name: str

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 import asr_features
 from asr_train.config import AugmentConfig
-from asr_train.errors import UserError
-from asr_train.manifest import Utterance
+from asr_train.manifest import Utterance, read_audio
 from asr_train.tokenizer import Tokenizer
 
 Floats = NDArray[np.float32]
@@ -38,6 +37,12 @@ class Batch(NamedTuple):
     """`(B,)` int32: which utterances these are."""
 
 
+def normalized(samples: Floats, frontend: asr_features.LogMel, normalize: Normalize | None) -> Floats:
+    """`(N,)` samples -> what a model reads, `(T, F)`, in training and in use alike."""
+    features = frontend(samples)
+    return features if normalize is None else normalize(features)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reader:
     """An utterance to features and labels; in training, augmented anew in every epoch."""
@@ -54,22 +59,14 @@ class Reader:
         Raises:
             UserError: the audio cannot be read.
         """
-        try:
-            samples = asr_features.read(utterance.audio, sample_rate=self.frontend.sample_rate)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{utterance.row}: {error}") from None
+        samples = read_audio(utterance, self.frontend.sample_rate)
         rng = np.random.default_rng([self.seed, epoch, row])
         if self.augment is not None and self.augment.speed != (1.0,):
             samples = asr_features.speed(samples, float(rng.choice(self.augment.speed)))
-        features = self.features(samples)
+        features = normalized(samples, self.frontend, self.normalize)
         if self.augment is not None and isinstance(self.augment.spec_augment, asr_features.SpecAugment):
             features = self.augment.spec_augment(features, rng)
         return features, np.array(self.tokenizer.encode(utterance.text), np.int32)
-
-    def features(self, samples: Floats) -> Floats:
-        """`(N,)` samples -> normalised `(T, F)`."""
-        features = self.frontend(samples)
-        return features if self.normalize is None else self.normalize(features)
 
 
 def plan(

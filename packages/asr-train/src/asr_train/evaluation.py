@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import asr_features
 from asr_decoders import Errors, errors
 from asr_train.batches import plan
-from asr_train.errors import UserError
-from asr_train.manifest import Utterance
+from asr_train.manifest import Utterance, read_audio
 from asr_train.recognizer import Recognizer
 
 
@@ -85,9 +83,9 @@ def evaluate(
     Raises:
         UserError: an audio file that cannot be read, with its manifest row.
     """
-    started, scored = time.perf_counter(), {}
+    started, scored, rate = time.perf_counter(), {}, recognizer.frontend.sample_rate
     for rows in plan([u.seconds or 0.0 for u in utterances], batch_seconds=batch_seconds):
-        features = [recognizer.features(read(recognizer, utterances[row])) for row in rows]
+        features = [recognizer.features(read_audio(utterances[row], rate)) for row in rows]
         for row, hypotheses in zip(rows, recognizer.search(features), strict=True):
             reference, hypothesis = utterances[row].text, hypotheses[0].text
             scored[int(row)] = Scored(
@@ -99,14 +97,6 @@ def evaluate(
         progress(len(rows))
     seconds = sum(u.seconds or 0.0 for u in utterances)
     return Evaluation(tuple(scored[n] for n in range(len(utterances))), seconds, time.perf_counter() - started)
-
-
-def read(recognizer: Recognizer, utterance: Utterance) -> Any:
-    """The samples of an utterance, with its manifest row in any error."""
-    try:
-        return asr_features.read(utterance.audio, sample_rate=recognizer.frontend.sample_rate)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{utterance.row}: {error}") from None
 
 
 def write_table(evaluation: Evaluation, path: Path) -> None:

@@ -3,7 +3,6 @@
 A family joins a model to its loss and to its search; `build_family` is the one place where a configuration becomes one.
 """
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -128,8 +127,3 @@ def build_family(
             config, features=features, tokenizer=tokenizer, seed=seed, smoothing=smoothing, ctc_weight=ctc_weight
         )
     return Ctc(config, features=features, tokenizer=tokenizer, seed=seed)
-
-
-def best_texts(found: Sequence[list[Hypothesis]], tokenizer: Tokenizer) -> list[str]:
-    """The text of each utterance's best hypothesis."""
-    return [tokenizer.decode(hypotheses[0].tokens) for hypotheses in found]

@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import asr_features
 from asr_train.errors import UserError
 from asr_train.files import write_whole
@@ -88,6 +91,14 @@ def write_manifest(path: str | os.PathLike[str], utterances: Iterable[Utterance]
         part = error.object[max(0, error.start - 50) : error.end]
         raise UserError(f"{path}: {part!r} ends in what UTF-8 cannot hold") from None
     write_whole(path, content)
+
+
+def read_audio(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
+    """The samples `(N,)` of an utterance at a rate. Raises UserError, with its row, when they cannot be read."""
+    try:
+        return asr_features.read(utterance.audio, sample_rate=sample_rate)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{utterance.row}: {error}") from None
 
 
 def measure(utterances: Sequence[Utterance]) -> list[Utterance]:

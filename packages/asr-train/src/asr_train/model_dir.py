@@ -70,6 +70,8 @@ def check(folder: Path) -> tuple[dict[str, Any], Tokenizer]:
     Raises:
         UserError: as `load`.
     """
+    if (folder / "model" / "config.json").is_file() and not (folder / "config.json").exists():
+        raise UserError(f"{folder}: this is a run, not a model folder; did you mean {folder / 'model'}?")
     check_folder(folder, FILES)
     path = folder / "config.json"
     try:

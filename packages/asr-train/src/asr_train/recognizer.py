@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 import asr_features
 from asr_decoders import Hypothesis
-from asr_train.batches import Normalize, pad
+from asr_train.batches import Normalize, normalized, pad
 from asr_train.config import DecodeConfig
 from asr_train.families import Family
 from asr_train.tokenizer import Tokenizer
@@ -57,8 +57,7 @@ class Recognizer:
 
     def features(self, samples: Floats) -> Floats:
         """`(N,)` -> what the model reads, `(T, F)`."""
-        features = self.frontend(samples)
-        return features if self.normalize is None else self.normalize(features)
+        return normalized(samples, self.frontend, self.normalize)
 
     def search(self, features: Sequence[Floats]) -> list[list[Hypothesis]]:
         """Features `(T, F)` of several utterances -> the n-best of each, with texts."""

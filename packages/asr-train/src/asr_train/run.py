@@ -14,7 +14,7 @@ from asr_train.config import DataConfig, RunConfig, to_dict
 from asr_train.config_file import build, read_config, write_config
 from asr_train.errors import UserError
 from asr_train.folders import recover
-from asr_train.manifest import Utterance, check_disjoint, measure, read_manifest
+from asr_train.manifest import Utterance, check_disjoint, measure, read_audio, read_manifest
 from asr_train.tokenizer import Tokenizer
 
 
@@ -166,7 +166,7 @@ def make_normalize(config: RunConfig, train: Sequence[Utterance]) -> Any:
     if config.data.normalize == "utterance":
         return asr_features.UtteranceNorm()
     rate, some = config.features.sample_rate, train[:: -(-len(train) // 1000)]
-    return asr_features.GlobalNorm.estimate(config.features(asr_features.read(u.audio, sample_rate=rate)) for u in some)
+    return asr_features.GlobalNorm.estimate(config.features(read_audio(u, rate)) for u in some)
 
 
 def _read_normalize(path: Path) -> Any:
