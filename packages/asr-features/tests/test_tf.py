@@ -65,7 +65,7 @@ def test_one_signal(name, count):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_number_of_frames_is_the_same_law(name):
-    from asr_features.tf import _num_frames
+    from asr_features.tf.frontends import _num_frames
 
     counts = np.arange(0, 2000, dtype=np.int32)
     expected = [RECIPES[name].num_frames(int(count)) for count in counts]

@@ -1,12 +1,12 @@
-"""The same log-mel in a TensorFlow graph; needs the extra `tf`, and is alone here in importing TensorFlow."""
+"""The front ends in a TensorFlow graph."""
 
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
 
-from .frontends import LogMel
-from .spectrum import window
+from ..frontends import LogMel
+from ..spectrum import window
 
 
 def log_mel(frontend: LogMel) -> Callable[..., Any]:
