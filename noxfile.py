@@ -103,14 +103,32 @@ def house(session: nox.Session) -> None:
     session.run("pytest", "tests", *session.posargs)
 
 
+def scripts_of(session: nox.Session, package: str, folder: str) -> list[Path]:
+    """The programs of a folder of the package; its other files are what they share."""
+    found = sorted(ROOT.glob(f"packages/{package}/{folder}/*.py"))
+    found = [path for path in found if "__main__" in path.read_text(encoding="utf-8")]
+    if not found:
+        session.skip(f"{package} has none: packages/{package}/{folder}/*.py holds no program")
+    return found
+
+
 for package in PACKAGES:
 
     @nox.session(name=f"bench-{package}", default=False)
     def bench(session: nox.Session, package: str = package) -> None:
-        """The package's benchmarks (on request)."""
-        scripts = sorted(ROOT.glob(f"packages/{package}/benchmarks/*.py"))
-        if not scripts:
-            session.skip(f"{package} has no benchmarks: packages/{package}/benchmarks/*.py matches nothing")
-        session.install(*(f"./packages/{name}" for name in with_siblings(package)), *group(PROJECTS[package], "test"))
+        """The package's benchmarks against its peers (on request); arguments go to each of them."""
+        scripts = scripts_of(session, package, "benchmarks")
+        folders = [f"./packages/{name}" for name in with_siblings(package)[:-1]]
+        session.install(*folders, folder_with_extras(package), *group(PROJECTS[package], "bench"))
         for script in scripts:
             session.run("python", str(script), *session.posargs)
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Thousands of broken inputs, made from a fixed seed (on request, some minutes)."""
+    for package in PACKAGES:
+        if list(ROOT.glob(f"packages/{package}/fuzz/*.py")):
+            session.install(folder_with_extras(package), *group(PROJECTS[package], "test"))
+            for script in scripts_of(session, package, "fuzz"):
+                session.run("python", str(script), *session.posargs)

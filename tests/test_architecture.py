@@ -26,7 +26,7 @@ MAY_IMPORT = {
 }
 # The one module of a package, a file or a folder, through which an optional dependency comes in.
 DOORS = {
-    "asr_features/audio": {"soundfile"},
+    "asr_features/sndfile": {"soundfile"},
     "asr_features/tf": {"tensorflow"},
     "asr_decoders/tf": {"tensorflow"},
 }
@@ -159,7 +159,7 @@ def test_planted_fault_is_found(file: str, source: str, fault: str) -> None:
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("asr_features/audio.py", "import soundfile\nfrom scipy import signal\nfrom . import _tables"),
+        ("asr_features/sndfile.py", "import soundfile\nfrom scipy import signal\nfrom . import _tables"),
         ("asr_features/tf.py", "import tensorflow as tf\ntf.signal.rfft(x)"),
         (
             "asr_decoders/ctc.py",

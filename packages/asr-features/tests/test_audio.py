@@ -1,12 +1,14 @@
+import os
 import struct
 import sys
+import tracemalloc
 import wave
 
 import numpy as np
 import pytest
 import soundfile
 
-from asr_features import AudioInfo, info, read, resample
+from asr_features import AudioInfo, blocks, info, read, resample
 
 RATE = 16000
 
@@ -134,7 +136,7 @@ def test_what_passes_full_scale_is_clipped(tmp_path):
 
 
 def refuse(path, kind, message):
-    for function in (read, info):
+    for function in (read, info, lambda path: list(blocks(path))):
         with pytest.raises(kind) as error:
             function(path)
         assert str(error.value).startswith(f"{path}: {message}"), error.value
@@ -207,3 +209,236 @@ def test_the_standard_library_s_wav_is_read(tmp_path):
         file.setparams((1, 2, 8000, 0, "NONE", "NONE"))
         file.writeframes(values.tobytes())
     assert np.array_equal(read(str(tmp_path / "a.wav")), values.astype(np.float32) / 32768)
+
+
+KINDS = [
+    ("a.wav", {}),
+    ("a24.wav", {"subtype": "PCM_24"}),
+    ("double.wav", {"subtype": "DOUBLE"}),
+    ("extensible.wav", {"format": "WAVEX"}),
+    ("ulaw.wav", {"subtype": "ULAW"}),
+    ("ima.wav", {"subtype": "IMA_ADPCM"}),
+    ("a.flac", {}),
+    ("a24.flac", {"subtype": "PCM_24"}),
+    ("a.ogg", {}),
+    ("opus.ogg", {"subtype": "OPUS"}),
+    ("a.mp3", {}),
+    ("a.aiff", {}),
+    ("a.pcm", {"format": "RAW", "subtype": "PCM_16"}),
+]
+CHANNELS = 2
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory):
+    """Every kind of file, with 20 s of what no codec finds easy, longer than any buffer of the decoders."""
+    folder = tmp_path_factory.mktemp("recordings")
+    noise = np.random.default_rng(0).standard_normal((20 * RATE + 77, CHANNELS))
+    for name, options in KINDS:
+        channels = noise[:, :1] if name == "a.pcm" else noise
+        soundfile.write(folder / name, 0.1 * channels, RATE, **options)
+    return folder
+
+
+@pytest.mark.parametrize("name", [name for name, _ in KINDS])
+def test_a_range_is_a_slice_of_the_whole(recordings, name):
+    path = recordings / name
+    whole = read(path)
+    assert len(whole) >= 20 * RATE
+    for first, last in ((0, 1), (1, 5000), (12345, 12346), (160000, 250001), (len(whole) - 3, len(whole))):
+        part = read(path, start=first / RATE, stop=last / RATE)
+        assert np.array_equal(part, whole[first:last]), (first, last)
+    assert np.array_equal(read(path, start=11.5), whole[184000:])
+    assert np.array_equal(read(path, start=19, stop=1e300), whole[19 * RATE :])
+    got = read(path, sample_rate=11025, start=3, stop=4)
+    assert np.array_equal(got, np.clip(resample(whole[3 * RATE : 4 * RATE], RATE, 11025), -1, 1))
+
+
+@pytest.mark.parametrize("name", [name for name, _ in KINDS])
+def test_blocks_are_what_is_read(recordings, name):
+    path = recordings / name
+    for options in ({}, {"sample_rate": 22050, "start": 1.5, "stop": 17.25}):
+        rate, whole = options.get("sample_rate", RATE), read(path, **options)
+        for seconds in (0.3, 7.0, 100.0):
+            got = list(blocks(path, seconds=seconds, **options))
+            assert np.array_equal(np.concatenate(got), whole)
+            assert {len(block) for block in got[:-1]} <= {round(seconds * rate)}
+            assert 0 < len(got[-1]) <= round(seconds * rate)
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.ogg", "opus.ogg", "a.mp3"])
+def test_pieces_are_what_one_call_of_the_decoder_gives(recordings, name):
+    with soundfile.SoundFile(recordings / name) as file:
+        expected = file.read(dtype="float32").mean(axis=1)
+    assert np.array_equal(read(recordings / name), np.clip(expected, -1, 1))
+
+
+def test_seconds_become_samples_as_python_rounds(tmp_path):
+    values = np.arange(100, dtype="<i2")
+    (tmp_path / "a.pcm").write_bytes(values.tobytes())
+    for start, stop, expected in ((2.5, 3.5, [2, 3]), (1.5, 2.5, []), (1.4, 1.6, [1]), (98.5, 98.6, [98])):
+        options = {"pcm_rate": 1024, "start": start / 1024, "stop": stop / 1024}  # exact in binary
+        if expected:
+            assert (read(tmp_path / "a.pcm", **options) * 32768).tolist() == expected
+        else:
+            with pytest.raises(ValueError, match=r"a\.pcm: the range from .* s to .* s holds no samples"):
+                read(tmp_path / "a.pcm", **options)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"start": 0.5}, r"a\.wav: start: 0\.5 s is beyond the end: the file lasts 0\.5 s"),
+        ({"start": 1e300}, r"start: 1e\+300 s is beyond the end"),
+        ({"start": -1}, "start: expected a finite number of at least 0, got -1"),
+        ({"start": float("nan")}, "start: expected a finite number of at least 0, got nan"),
+        ({"start": 0.3, "stop": 0.3}, r"stop: expected more than the start, 0\.3 s, got 0\.3 s"),
+        ({"stop": float("inf")}, "stop: expected a finite number of at least 0, got inf"),
+        ({"start": 0.49999}, r"the range from 0\.49999 s to 0\.5 s holds no samples"),
+    ],
+)
+def test_ranges_that_are_none_are_refused(tmp_path, options, message):
+    soundfile.write(tmp_path / "a.wav", tone(), RATE)
+    for function in (read, lambda path, **options: list(blocks(path, **options))):
+        with pytest.raises(ValueError, match=message):
+            function(tmp_path / "a.wav", **options)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), "10"])
+def test_blocks_check_their_arguments_when_they_are_called(seconds):
+    with pytest.raises(ValueError, match=r"seconds: expected a finite number of at least 0\.001"):
+        blocks("none.wav", seconds=seconds)
+
+
+def long_wav(path, hours, rate=RATE):
+    """A silent file that takes no space on the disk."""
+    size = int(hours * 3600 * rate) * 2
+    form = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, rate, 2 * rate, 2, 16))
+    path.write_bytes(riff(form) + b"data" + struct.pack("<I", size))
+    os.truncate(path, path.stat().st_size + size)
+
+
+def peak(call):
+    tracemalloc.start()
+    result = call()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return result, most
+
+
+@pytest.mark.parametrize("sample_rate, rate", [(None, RATE), (RATE, 48000), (RATE, 44100)])
+def test_reading_takes_little_more_memory_than_the_samples(tmp_path, sample_rate, rate):
+    long_wav(tmp_path / "a.wav", 0.1, rate)
+    samples, most = peak(lambda: read(tmp_path / "a.wav", sample_rate=sample_rate))
+    assert len(samples) == 360 * RATE
+    assert most < samples.nbytes + 8e6
+
+
+def test_blocks_take_the_memory_of_a_few(tmp_path):
+    long_wav(tmp_path / "a.wav", 2)
+    count, most = peak(lambda: sum(len(block) for block in blocks(tmp_path / "a.wav", seconds=10)))
+    assert count == 2 * 3600 * RATE
+    assert most < 12e6
+
+
+def test_memory_is_never_a_header_s_word(tmp_path):
+    soundfile.write(tmp_path / "a.flac", tone(), RATE)
+    content = bytearray((tmp_path / "a.flac").read_bytes())
+    content[21] |= 0x0F
+    content[22:26] = b"\xff\xff\xff\xff"  # 2^36 - 1 samples
+    (tmp_path / "a.flac").write_bytes(content)
+    assert info(tmp_path / "a.flac").samples == 2**36 - 1
+
+    def attempt():
+        with pytest.raises(ValueError, match="a.flac: (the file is cut short|this cannot be read as audio)"):
+            read(tmp_path / "a.flac")
+
+    assert peak(attempt)[1] < 32e6
+
+
+def test_a_file_may_hold_more_than_is_likely(tmp_path):
+    silence = np.zeros(5_000_000, np.int16)
+    silence[-1] = 16384
+    soundfile.write(tmp_path / "a.flac", silence, RATE)
+    assert 64 * (tmp_path / "a.flac").stat().st_size < len(silence)
+    assert np.array_equal(read(tmp_path / "a.flac") * 32768, silence)
+
+
+def broken(tmp_path, channels=1, rate=RATE, frame=2, data=bytes(200)):
+    path = tmp_path / "broken.wav"
+    form = chunk(b"fmt ", struct.pack("<HHIIHH", 1, channels, rate, 2, frame, 16))
+    path.write_bytes(riff(form, chunk(b"data", data)))
+    return path
+
+
+@pytest.mark.parametrize("channels, rate", [(0, RATE), (1, 0)])
+def test_headers_with_zeros_are_refused(tmp_path, monkeypatch, channels, rate):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    told = f"the file is broken: its header tells of {channels} channels at {rate} Hz"
+    refuse(broken(tmp_path, channels, rate), ValueError, told)
+
+
+@pytest.mark.parametrize("rate", [1, 999, 768001, 2**32 - 1])
+def test_rates_that_no_sound_has_are_refused(tmp_path, rate):
+    refuse(broken(tmp_path, rate=rate), ValueError, f"expected a sample rate from 1000 to 768000 Hz, got {rate}")
+
+
+def test_very_many_channels_are_read_a_few_samples_at_a_time(tmp_path):
+    many = 30000
+    data = np.repeat(np.arange(400, dtype="<i2"), many).tobytes()
+    path = broken(tmp_path, channels=many, frame=2 * many, data=data)
+    samples, most = peak(lambda: read(path))
+    assert np.allclose(samples * 32768, np.arange(400), atol=1e-3)
+    assert most < 8e6
+
+
+def test_sizes_of_chunks_are_not_believed(tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF\0\0\0\0WAVEfmt " + struct.pack("<I", 2**32 - 1) + FORM[8:] + bytes(100))
+    _, most = peak(lambda: refuse(path, ValueError, "the file is broken: RIFF without the chunks 'fmt ' and 'data'"))
+    assert most < 1e6
+    data = chunk(b"data", bytes(10))
+    path.write_bytes(riff(FORM, bytes(8) * 900, data))  # a few hundred empty chunks are looked through
+    assert len(read(path)) == 5
+    path.write_bytes(riff(FORM, bytes(8) * 1100, data))  # not millions
+    refuse(path, ValueError, "the file is broken: RIFF without the chunks 'fmt ' and 'data'")
+    path.write_bytes(riff(chunk(b"fmt ", b"short"), chunk(b"data", bytes(10))))
+    refuse(path, ValueError, "the file is broken: its chunk 'fmt ' has 5 bytes, expected 16 or more")
+
+
+def test_what_is_wrong_late_is_told_when_it_is_reached(tmp_path):
+    samples = np.tile(tone(), 100)
+    samples[-1] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    sound = read(tmp_path / "a.wav", stop=49)
+    iterator = blocks(tmp_path / "a.wav", seconds=1)
+    assert np.array_equal(next(iterator), sound[:RATE])
+    with pytest.raises(ValueError, match="the samples hold NaN or infinity"):
+        list(iterator)
+
+
+def test_doubles_beyond_single_precision_are_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.array([0, 1e300, 0]), RATE, subtype="DOUBLE")
+    with pytest.raises(ValueError, match="the samples hold NaN or infinity"):
+        read(tmp_path / "a.wav")
+
+
+def test_a_name_that_soundfile_misreads_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.flac", tone(), RATE)
+    os.rename(tmp_path / "a.flac", tmp_path / "a.raw")
+    refuse(
+        tmp_path / "a.raw", ValueError, "a .raw file has no header, or that of plain wav; name this one by its format"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.wav")
+    refuse(tmp_path / "a.wav", ValueError, "expected an audio file, got a device")
+
+
+def test_a_range_of_a_file_whose_samples_begin_within_its_header(tmp_path):
+    path = tmp_path / "a.au"
+    samples = np.arange(1000, dtype=">i2").tobytes()
+    path.write_bytes(b".snd" + struct.pack(">IIIII", 16, len(samples), 3, RATE, 1) + samples)
+    assert np.array_equal(read(path, start=400 / RATE), read(path)[400:])

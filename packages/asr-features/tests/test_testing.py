@@ -49,6 +49,59 @@ def test_a_sound_front_end_passes():
     check_frontend(Broken("none"))
 
 
+@dataclass
+class BrokenStream:
+    """KALDI_23 in pieces, with a fault."""
+
+    fault: str
+    sample_rate: int = 16000
+    dim: int = 23
+
+    def num_frames(self, num_samples):
+        return presets.KALDI_23.num_frames(num_samples)
+
+    def __call__(self, samples):
+        return presets.KALDI_23(samples)
+
+    def start(self):
+        if self.fault == "cannot":
+            raise ValueError("cannot stream, and says so")
+        return [presets.KALDI_23.start()]
+
+    def step(self, state, samples):
+        following, features = presets.KALDI_23.step(state[0], samples)
+        if self.fault == "mutates":
+            state[0] = following
+        if self.fault == "view" and len(samples) > 400:
+            following = following._replace(tail=samples[len(samples) - len(following.tail) :])
+        if self.fault == "block" and len(samples) > 1000:
+            features = features + np.float32(1e-5)
+        return [following], features
+
+    def finish(self, state):
+        features = presets.KALDI_23.finish(state[0])
+        return np.zeros((1, 23), np.float32) if self.fault == "more" else features
+
+
+@pytest.mark.parametrize("fault", ["none", "cannot"])
+def test_a_sound_stream_passes_and_so_does_one_that_cannot(fault):
+    check_frontend(BrokenStream(fault))
+
+
+@pytest.mark.parametrize(
+    "fault, law",
+    [
+        ("mutates", "step or finish changed the state"),
+        ("view", "the stream gave other features than one call"),
+        ("block", "the stream gave other features than one call"),
+        ("more", "the stream gave other features than one call"),
+    ],
+)
+def test_faults_of_streams_are_named(fault, law):
+    with pytest.raises(AssertionError, match=law):
+        check_frontend(BrokenStream(fault))
+
+
 @pytest.mark.parametrize(
     "fault, law",
     [

@@ -1,7 +1,9 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import asr_features
 from asr_train import recipes
 from asr_train.config import RunConfig, TrainConfig, to_dict
 from asr_train.config_file import apply_setting, from_dict, manifests_setting, read_config, write_config
@@ -35,9 +37,28 @@ def test_preset_and_changes(tmp_path: Path) -> None:
     assert config.data.train == (tmp_path / "a/b.tsv",)  # from the file's own folder
 
 
+@pytest.mark.parametrize("preset", asr_features.PRESETS)
+def test_every_front_end_is_configured_by_name(preset: str, tmp_path: Path) -> None:
+    config = read_config(write(tmp_path / "c.yaml", f"features: {{preset: {preset}}}\n"))
+    assert config.features == asr_features.PRESETS[preset]
+    write_config(config, tmp_path / "again.yaml")
+    assert read_config(tmp_path / "again.yaml") == config
+
+
+def test_a_part_of_a_front_end_is_changed_key_by_key(tmp_path: Path) -> None:
+    text = "features: {preset: kaldi-mfcc-13, num_ceps: 20, mel: {num_mels: 40}}\n"
+    changed = read_config(write(tmp_path / "c.yaml", text)).features
+    base = asr_features.PRESETS["kaldi-mfcc-13"]
+    assert changed == replace(base, num_ceps=20, mel=replace(base.mel, num_mels=40))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (
+            "features:\n  preset: kaldi-mfcc-13\n  mel: {nun_mels: 40}\n",
+            r"c.yaml:3: .*unknown key 'nun_mels'; did you mean 'num_mels'",
+        ),
         ("model:\n  droput: 0.1\n", r"c.yaml:2: model: unknown key 'droput'; did you mean 'dropout'\?"),
         ("trian: {}\n", r"c.yaml:1: unknown key 'trian'; did you mean 'train'\?"),
         ("\ntrain: {epochs: many}\n", r"c.yaml:2: train.epochs: .*valid integer.*'many'"),

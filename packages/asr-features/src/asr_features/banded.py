@@ -5,18 +5,23 @@ operations, and every product stays under the size from which BLAS libraries wak
 products this small costs far more than it gives (OpenBLAS: 2^18 multiplications).
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .interfaces import Floats
-
-ROWS = 128
-"""The frames of a block, that the products are sized for; its buffers stay within a core's own cache."""
+from .interfaces import Array
 
 MULTIPLICATIONS = 2**18
 COLUMNS = 16
+"""Of a band in blocks of one shape, where a row always has the same place (resample.py)."""
+
+FREE_COLUMNS = 14
+GROUP = 24
+"""With bands of at most so many columns, and rows in whole groups of so many, a row's product is the same to the
+last bit wherever the row is. BLAS libraries take rows by 4, 6, 8, 12 or 24, and what is left by another routine
+that rounds differently; and OpenBLAS's for AVX2, from 16 columns on, rounds by the place within the group."""
 
 
 class Band(NamedTuple):
@@ -26,19 +31,19 @@ class Band(NamedTuple):
     high: int
     start: int
     stop: int
-    weights: Floats
+    weights: Array
     """`(high - low, stop - start)`."""
 
 
-def split(matrix: Floats) -> tuple[Band, ...]:
-    """The bands of `(K, M)`, each of at most 16 columns and small enough for one thread."""
+def split(matrix: Array, rows: int) -> tuple[Band, ...]:
+    """The bands of `(K, M)`, each of at most FREE_COLUMNS, and small enough for one thread to multiply `rows` with."""
     bands: list[Band] = []
     start = 0
     while start < matrix.shape[1]:
         band = _band(matrix, start, start + 1)
-        for stop in range(start + 2, min(start + COLUMNS, matrix.shape[1]) + 1):
+        for stop in range(start + 2, min(start + FREE_COLUMNS, matrix.shape[1]) + 1):
             wider = _band(matrix, start, stop)
-            if wider.weights.size * ROWS > MULTIPLICATIONS:
+            if wider.weights.size * rows > MULTIPLICATIONS:
                 break
             band = wider
         bands.append(band)
@@ -46,13 +51,25 @@ def split(matrix: Floats) -> tuple[Band, ...]:
     return tuple(bands)
 
 
-def multiply(rows: Floats, bands: Iterable[Band], out: Floats) -> None:
+def multiply(rows: Array, bands: Iterable[Band], out: Array) -> None:
     """Writes `rows @ matrix` into `out`: `(T, K)` and the bands of `(K, M)` to `(T, M)`."""
-    for band in bands:
-        np.matmul(rows[:, band.low : band.high], band.weights, out=out[:, band.start : band.stop])
+    for product in products(rows, bands, out):
+        product()
 
 
-def _band(matrix: Floats, start: int, stop: int) -> Band:
+def products(rows: Array, bands: Iterable[Band], out: Array) -> tuple[Callable[[], Any], ...]:
+    """What `multiply` does, as calls that can be made again when `rows` have other values."""
+    calls: list[Callable[[], Any]] = []
+    for low, high, start, stop, weights in bands:
+        given, place = rows[:, low:high], out[:, start:stop]
+        if stop - start > 1:
+            calls.append(partial(np.matmul, given, weights, place))
+        else:  # BLAS has another routine for it, which rounds by place
+            calls.append(partial(np.einsum, "ij,j->i", given, weights[:, 0], out=place[:, 0]))
+    return tuple(calls)
+
+
+def _band(matrix: Array, start: int, stop: int) -> Band:
     used = np.flatnonzero(matrix[:, start:stop].any(axis=1))
     low, high = (int(used[0]), int(used[-1]) + 1) if used.size else (0, 0)
     return Band(low, high, start, stop, np.ascontiguousarray(matrix[low:high, start:stop]))

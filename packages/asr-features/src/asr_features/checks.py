@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .interfaces import Floats
+from .interfaces import Array, Floats
 
 
 def positive_int(name: str, value: Any) -> None:
@@ -29,8 +29,8 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> None:
         raise ValueError(f"{name}: expected one of {', '.join(known)}, got {value!r}")
 
 
-def signal(samples: ArrayLike) -> Floats:
-    """The samples as contiguous float32 `(N,)`; raises ValueError unless they are floats, one channel."""
+def one_channel(samples: ArrayLike) -> Array:
+    """The samples `(N,)` as an array; raises ValueError unless they are floats, one channel."""
     array = np.asarray(samples)
     if array.ndim != 1:
         raise ValueError(
@@ -38,4 +38,29 @@ def signal(samples: ArrayLike) -> Floats:
         )
     if array.dtype.kind != "f":
         raise ValueError(f"samples: expected floats in [-1, 1], got {array.dtype}; divide int16 samples by 32768 first")
-    return np.ascontiguousarray(array, np.float32)
+    return array
+
+
+def boolean(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name}: expected True or False, got {value!r}")
+
+
+def features(values: ArrayLike, *, channels: bool = True) -> Array:
+    """The features as a contiguous array, float32 unless they are float64.
+
+    Raises ValueError unless they are numbers `(T, F)`, or `(T, F, C)` where `channels` are taken.
+    """
+    array = np.asarray(values)
+    if array.ndim != 2 and not (channels and array.ndim == 3):
+        expected = "(T, F) or (T, F, C)" if channels else "(T, F)"
+        raise ValueError(f"features: expected shape {expected}, got {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"features: expected real numbers, got {array.dtype}")
+    return np.ascontiguousarray(array, array.dtype if array.dtype == np.float64 else np.float32)
+
+
+def signal(samples: ArrayLike) -> Floats:
+    """The samples as contiguous float32 `(N,)`; raises ValueError unless they are floats, one channel."""
+    return np.ascontiguousarray(one_channel(samples), np.float32)

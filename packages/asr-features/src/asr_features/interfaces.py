@@ -3,12 +3,14 @@
 N is samples, T frames, F features.
 """
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Array = NDArray[Any]
+"""Float32, or float64 where a `dtype` field says so."""
 S = TypeVar("S")
 
 

@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     """`(B,)` int32: which utterances these are."""
 
 
-def normalized(samples: Floats, frontend: asr_features.LogMel, normalize: Normalize | None) -> Floats:
+def normalized(samples: Floats, frontend: asr_features.Frontend, normalize: Normalize | None) -> Floats:
     """`(N,)` samples -> what a model reads, `(T, F)`, in training and in use alike."""
     features = frontend(samples)
     return features if normalize is None else normalize(features)
@@ -47,7 +47,7 @@ def normalized(samples: Floats, frontend: asr_features.LogMel, normalize: Normal
 class Reader:
     """An utterance to features and labels; in training, augmented anew in every epoch."""
 
-    frontend: asr_features.LogMel
+    frontend: asr_features.Frontend
     normalize: Normalize | None
     tokenizer: Tokenizer
     augment: AugmentConfig | None = None

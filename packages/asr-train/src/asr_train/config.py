@@ -12,7 +12,12 @@ from typing import Any, Literal
 import asr_features
 import asr_models
 
-FRONTENDS: dict[str, type] = {"log-mel": asr_features.LogMel}
+FRONTENDS: dict[str, type] = {
+    "log-mel": asr_features.LogMel,
+    "mfcc": asr_features.Mfcc,
+    "spectrogram": asr_features.Spectrogram,
+}
+Frontend = asr_features.LogMel | asr_features.Mfcc | asr_features.Spectrogram
 MODELS: dict[str, type] = {"deepspeech2": asr_models.DeepSpeech2Config, "las": asr_models.LasConfig}
 POLICIES = asr_features.POLICIES
 
@@ -22,7 +27,7 @@ class AugmentConfig:
     """What is done to training utterances only, anew in every epoch."""
 
     spec_augment: str | asr_features.SpecAugment | None = None
-    """The name of a policy (LB, LD, SM, SS), or the fields of one."""
+    """The name of a policy (LB, LD, SM, SS, adaptive), or the fields of one."""
     speed: tuple[float, ...] = (1.0,)
     """Factors of which one is drawn for each utterance; 1.1 is faster and higher."""
 
@@ -117,7 +122,7 @@ class DecodeConfig:
 class RunConfig:
     """A whole run."""
 
-    features: asr_features.LogMel = asr_features.PRESETS["kaldi-80"]
+    features: Frontend = asr_features.PRESETS["kaldi-80"]
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     model: asr_models.DeepSpeech2Config | asr_models.LasConfig = asr_models.PRESETS["deepspeech2-small"]

@@ -71,8 +71,18 @@ def read_part(
             raise where.error((section, "kind"), f"preset {preset!r} is not of kind {kind!r}; give one of the two")
     else:
         return build(kinds[kind], changes, (section,), where)
-    changed = {**{f.name: getattr(base, f.name) for f in dataclasses.fields(base)}, **changes}
-    return build(type(base), changed, (section,), where)
+    return build(type(base), _changed(base, changes), (section,), where)
+
+
+def _changed(base: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass, changed; a part of it that is a dataclass itself is changed key by key."""
+    fields = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
+    deeper = {
+        name: _changed(fields[name], value)
+        for name, value in changes.items()
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(fields.get(name))
+    }
+    return {**fields, **changes, **deeper}
 
 
 def build(cls: Any, values: Any, path: tuple[str, ...], where: "Where | None" = None) -> Any:

@@ -35,7 +35,7 @@ class Recognizer:
     `recognizer(samples)` takes mono float32 samples at the front end's rate; `transcribe` takes a file of any rate.
     """
 
-    frontend: asr_features.LogMel
+    frontend: asr_features.Frontend
     normalize: Normalize | None
     family: Family
     tokenizer: Tokenizer

@@ -1,10 +1,13 @@
+import pickle
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import resample_poly
 
-from asr_features import resample, speed
+from asr_features import Resample, resample, speed
 
 
 def sinc_reference(samples, source, target):
@@ -36,7 +39,9 @@ RATIOS = [
 def test_the_defining_sum(source, target):
     samples = np.random.default_rng(0).uniform(-1, 1, 700).astype(np.float32)
     expected = sinc_reference(samples, source, target)
-    assert np.abs(resample(samples, source, target) - expected).max() < 2e-6
+    got = Resample(source_rate=source, target_rate=target)(samples)
+    assert np.abs(got - expected).max() < 2e-6
+    assert np.array_equal(resample(samples, source, target), got)
 
 
 @pytest.mark.parametrize("source, target", [*RATIOS[:7], (8000, 48000)])
@@ -110,3 +115,80 @@ def test_a_speed_that_cannot_be_is_refused(factor):
 def test_rates_are_checked(source, target):
     with pytest.raises(ValueError, match="_rate: expected a positive int"):
         resample(np.zeros(10, np.float32), source, target)
+
+
+def stream(resampler, samples, sizes):
+    """All outputs, and how many were there after each piece."""
+    state, outputs, position = resampler.start(), [], 0
+    for size in sizes:
+        piece = samples[position : position + size]
+        position += size
+        state, output = resampler.step(state, piece)
+        state = pickle.loads(pickle.dumps(state))
+        outputs.append(output)
+        if position >= len(samples):
+            break
+    outputs.append(resampler.finish(state))
+    return np.concatenate(outputs), np.cumsum([len(output) for output in outputs])
+
+
+@pytest.mark.parametrize("source, target", [*RATIOS, (11, 10), (16000, 44100), (16000, 16000), (100, 1)])
+def test_streamed_in_any_pieces_it_is_the_same_to_the_bit(source, target):
+    resampler = Resample(source_rate=source, target_rate=target)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        samples = rng.uniform(-1, 1, int(rng.integers(0, 70_000))).astype(np.float32)
+        kept = samples.copy()
+        most = (100, 1600, 50_000)[seed % 3]
+        got, _ = stream(resampler, samples, iter(lambda rng=rng, most=most: int(rng.integers(0, most)), -1))
+        assert np.array_equal(got, resampler(samples)), seed
+        assert np.array_equal(samples, kept)
+
+
+@pytest.mark.parametrize("source, target", RATIOS)
+def test_an_output_waits_for_no_more_than_its_own_inputs(source, target):
+    samples = np.random.default_rng(0).uniform(-1, 1, 2000).astype(np.float32)
+    got, given_after = stream(Resample(source_rate=source, target_rate=target), samples, [1] * 2000)
+    assert len(got) == -(-2000 * target // source)
+    # Output m lies at m / target seconds, and the kernel reaches 6 / 0.99 periods of the lower rate further.
+    reach = 6 / 0.99 * max(1, source / target)
+    for inputs in range(1, 2001):
+        due = np.floor((inputs - reach - 1) * target / source) + 1
+        assert given_after[inputs - 1] >= min(due, len(got)), inputs
+
+
+def test_a_short_signal_comes_out_at_the_end():
+    resampler = Resample(source_rate=9, target_rate=10)
+    state, nothing = resampler.step(resampler.start(), np.ones(3, np.float32))
+    assert nothing.shape == (0,)
+    assert np.array_equal(resampler.finish(state), resampler(np.ones(3, np.float32)))
+    assert resampler.finish(resampler.start()).shape == (0,)
+
+
+def test_rates_without_a_common_divisor_take_no_memory_to_speak_of():
+    tracemalloc.start()
+    got = resample(np.ones(4000, np.float32), 767_999, 16_000)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert got.shape == (84,)
+    assert np.allclose(got[20:60], 1, atol=2e-3)
+    assert most < 30e6
+
+
+def test_threads_share_a_resampler():
+    from concurrent.futures import ThreadPoolExecutor
+
+    resampler = Resample(source_rate=44100, target_rate=16000)
+    signals = [np.random.default_rng(seed).uniform(-1, 1, 50_000).astype(np.float32) for seed in range(8)]
+    alone = [resampler(samples) for samples in signals]
+    with ThreadPoolExecutor(4) as pool:
+        assert all(map(np.array_equal, pool.map(resampler, signals), alone))
+
+
+def test_what_cannot_be_resampled_is_refused():
+    resampler = Resample(source_rate=2, target_rate=1)
+    for call in (resampler, lambda samples: resampler.step(resampler.start(), samples)):
+        with pytest.raises(ValueError, match=r"samples: expected floats in \[-1, 1\], got int16"):
+            call(np.zeros(10, np.int16))
+        with pytest.raises(ValueError, match=r"samples: expected one channel, shape \(N,\), got shape \(10, 2\)"):
+            call(np.zeros((10, 2), np.float32))
