@@ -43,6 +43,11 @@ def folder_with_extras(package: str) -> str:
     return f"./packages/{package}[{extras}]" if extras else f"./packages/{package}"
 
 
+def groups_of(package: str, *names: str) -> list[str]:
+    """Those of the dependency groups that the package has: "parity" are libraries that its tests compare with."""
+    return [name for name in names if name in PROJECTS[package]["dependency-groups"]]
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Style: ruff check and ruff format."""
@@ -64,10 +69,10 @@ for package in PACKAGES:
 
     @nox.session(name=f"tests-{package}")
     def tests(session: nox.Session, package: str = package) -> None:
-        """The package's tests, on the source as it is edited, with every extra."""
+        """The package's tests, on the source as it is edited, with every extra and the libraries to compare with."""
         siblings = [f"./packages/{name}" for name in with_siblings(package)[:-1]]
         editable = [f"--editable={folder}" for folder in [*siblings, folder_with_extras(package)]]
-        session.install(*editable, *group(PROJECTS[package], "test"))
+        session.install(*editable, *group(PROJECTS[package], *groups_of(package, "test", "parity")))
         session.run("pytest", f"packages/{package}/tests", *session.posargs)
 
 
@@ -119,7 +124,7 @@ for package in PACKAGES:
         """The package's benchmarks against its peers (on request); arguments go to each of them."""
         scripts = scripts_of(session, package, "benchmarks")
         folders = [f"./packages/{name}" for name in with_siblings(package)[:-1]]
-        session.install(*folders, folder_with_extras(package), *group(PROJECTS[package], "bench"))
+        session.install(*folders, folder_with_extras(package), *group(PROJECTS[package], *groups_of(package, "bench")))
         for script in scripts:
             session.run("python", str(script), *session.posargs)
 

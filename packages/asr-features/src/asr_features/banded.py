@@ -51,14 +51,11 @@ def split(matrix: Array, rows: int) -> tuple[Band, ...]:
     return tuple(bands)
 
 
-def multiply(rows: Array, bands: Iterable[Band], out: Array) -> None:
-    """Writes `rows @ matrix` into `out`: `(T, K)` and the bands of `(K, M)` to `(T, M)`."""
-    for product in products(rows, bands, out):
-        product()
-
-
 def products(rows: Array, bands: Iterable[Band], out: Array) -> tuple[Callable[[], Any], ...]:
-    """What `multiply` does, as calls that can be made again when `rows` have other values."""
+    """The calls that write `rows @ matrix` into `out`: `(T, K)` and the bands of `(K, M)` to `(T, M)`.
+
+    They can be made again when `rows` have other values.
+    """
     calls: list[Callable[[], Any]] = []
     for low, high, start, stop, weights in bands:
         given, place = rows[:, low:high], out[:, start:stop]
