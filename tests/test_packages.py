@@ -101,7 +101,8 @@ def test_every_interface_is_documented() -> None:
     for path in ROOT.glob("packages/*/src/*/interfaces.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         names |= {(node.name, path.parent.name) for node in tree.body if isinstance(node, ast.ClassDef)}
-    assert {(name, package) for name, package, _ in documented_interfaces()} | {("Hypothesis", "asr_decoders")} == names
+    results = {("Hypothesis", "asr_decoders"), ("Word", "asr_decoders")}  # which the text below the table tells of
+    assert {(name, package) for name, package, _ in documented_interfaces()} | results == names
 
 
 @pytest.mark.parametrize("check", [(check, package) for _, package, check in documented_interfaces() if check])

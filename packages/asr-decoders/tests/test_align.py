@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from asr_decoders import ctc_align, ctc_score
-from asr_decoders.testing import every_labelling
+from asr_decoders import CtcBeam, ctc_align, ctc_score
+from asr_decoders.align import best_path
+from asr_decoders.testing import every_labelling, random_posteriors
 
 
 def random_log_probs(rng, frames, size):
@@ -53,6 +54,8 @@ def test_alignment_is_that_of_the_best_path(seed) -> None:
 
 def test_nothing_to_align() -> None:
     assert ctc_align(np.zeros((0, 3)), ()) == ()
+    with pytest.raises(ValueError, match="no path of 1 tokens"):
+        ctc_align(np.zeros((0, 3)), (1,))
     assert ctc_align(np.full((2, 3), -1.0), ()) == ()
     assert ctc_score(np.zeros((0, 3)), ()) == 0.0
 
@@ -73,3 +76,45 @@ def test_wrong_tokens_are_refused(function) -> None:
             function(log_probs, (1, token))
     with pytest.raises(ValueError, match="log-probabilities expected"):
         function(-log_probs, (1,))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_best_path_from_a_state(seed) -> None:
+    rng = np.random.default_rng(seed)
+    log_probs = random_log_probs(rng, int(rng.integers(3, 7)), 3)
+    tokens = [(1, 2), (1, 1), (2,)][seed % 3]
+    states = [0, *(state for token in tokens for state in (token, 0))]
+    for first in (0, 1):
+        best = max(
+            (
+                (log_probs[np.arange(len(path)), [states[s] for s in path]].sum(), path)
+                for path in itertools.product(range(len(states)), repeat=len(log_probs))
+                if path[0] == first and path[-1] >= len(states) - 2 and all(map(follows(states), path, path[1:]))
+            ),
+            default=None,
+        )
+        if best is not None:
+            assert best_path(log_probs, tokens, blank=0, state=first).tolist() == list(best[1])
+
+
+def follows(states):
+    """Whether a path may go from one state to the other."""
+    return lambda a, b: b - a in (0, 1) or (b - a == 2 and states[b] != 0 and states[b] != states[a])
+
+
+def test_impossible_steps_are_improbable_steps() -> None:
+    log_probs = np.log([[0.5, 0.5, 1e-9], [1.0, 1e-9, 1e-9]])
+    log_probs[log_probs < -10] = -np.inf
+    assert best_path(log_probs, (1, 2), blank=0).tolist() == [1, 3]
+    assert best_path(log_probs, (1, 1), blank=0).tolist() == [1, 3]  # without the blank between
+
+
+def test_a_long_alignment_is_the_best_one() -> None:
+    rng = np.random.default_rng(0)
+    log_probs = random_posteriors(rng.integers(1, 29, 500).tolist(), 2000, 29, rng)
+    tokens = CtcBeam(align=False)(log_probs)[0].tokens
+    spans = ctc_align(log_probs, tokens)  # looks at all states
+    path = best_path(log_probs, tokens, blank=0)  # looks at those near the best one
+    assert [
+        (int(f[0]), int(f[-1]) + 1) for f in (np.flatnonzero(path == 2 * u + 1) for u in range(len(tokens)))
+    ] == list(spans)

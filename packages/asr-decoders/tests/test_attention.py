@@ -109,7 +109,8 @@ def test_wide_beam_is_exhaustive_search(seed) -> None:
 @pytest.mark.parametrize("seed", range(90))
 def test_stopping_early_changes_nothing(seed) -> None:
     rng = np.random.default_rng(100 + seed)
-    size, batch, beam_size = int(rng.integers(3, 12)), int(rng.integers(1, 4)), int(rng.integers(1, 7))
+    size = int(rng.integers(3, 12)) if seed % 3 else int(rng.integers(30, 140))
+    batch, beam_size = int(rng.integers(1, 4)), int(rng.integers(1, 7))
     limits, n_best = rng.integers(2, 12, batch), int(rng.integers(1, beam_size + 1))
     min_length = int(rng.integers(0, 3))
     kind, penalty = NORMS[seed % len(NORMS)]
@@ -319,6 +320,14 @@ def test_wrong_steps_are_refused() -> None:
             search(table_step(np.full((3, 3), np.nan)), (), batch=1, max_lengths=2)
         with pytest.raises(ValueError, match=r"\(2, V\) with V > end = 0 expected of the step, got shape \(1, 3\)"):
             search(lambda tokens, state: (table[:1], state), (), batch=2, max_lengths=2)
+        with pytest.raises(
+            ValueError, match="log-probabilities of the step: numbers of float32 or float64 .* got int64"
+        ):
+            search(table_step(np.zeros((3, 3), dtype=np.int64)), (), batch=1, max_lengths=2)
+        with pytest.raises(ValueError, match="log-probabilities, state and perhaps attention expected .* got ndarray"):
+            search(lambda tokens, state: table[tokens], (), batch=1, max_lengths=2)
+        with pytest.raises(ValueError, match="got 1 values"):
+            search(lambda tokens, state: (table[tokens],), (), batch=1, max_lengths=2)
     with pytest.raises(ValueError, match="V > end = 3"):
         AttentionGreedy(begin=1, end=3)(table_step(table), (), batch=1, max_lengths=2)
     with pytest.raises(ValueError, match="V = 3 log-probabilities expected, got 1 pieces"):
@@ -336,6 +345,18 @@ def test_wrong_steps_are_refused() -> None:
         ({"length_norm": "wu"}, "none, gnmt, power"),
         ({"length_norm": "gnmt", "length_penalty": -1.0}, "length_penalty"),
         ({"length_penalty": 0.6}, "choose gnmt or power"),
+        ({"length_penalty": np.nan, "length_norm": "gnmt"}, "length_penalty"),
+        ({"coverage_penalty": -1.0}, "coverage_penalty"),
+        ({"min_length_ratio": -0.1}, "min_length_ratio"),
+        ({"max_length_ratio": "1"}, "max_length_ratio"),
+        ({"end_threshold": 0.0}, "end_threshold"),
+        ({"patience": 0.0}, "patience"),
+        ({"ctc_weight": 1.1}, "ctc_weight"),
+        ({"blank": -1}, "blank"),
+        ({"lm_level": "sentence"}, "word, token"),
+        ({"lm_weight": -0.1}, "lm_weight"),
+        ({"word_bonus": 101.0}, "word_bonus"),
+        ({"unknown_log_prob": 1.0}, "unknown_log_prob"),
     ],
 )
 def test_wrong_options_are_refused(options, name) -> None:
@@ -349,7 +370,7 @@ def test_wrong_options_are_refused(options, name) -> None:
         (0, 3, "batch"),
         (2, [3], "one integer or 2"),
         (1, 2.5, "float64"),
-        (1, -1, "at least min_length"),
+        (1, -1, "max_lengths must be at least 0, got -1"),
         (1, 0, "= 1"),
     ],
 )
@@ -357,3 +378,161 @@ def test_wrong_lengths_are_refused(batch, max_lengths, name) -> None:
     search = AttentionGreedy(begin=1, end=0, min_length=1 if name == "= 1" else 0)
     with pytest.raises(ValueError, match=name):
         search(table_step(np.zeros((3, 3))), (), batch=batch, max_lengths=max_lengths)
+
+
+def test_lengths_are_bounded_by_the_frames_of_the_memory() -> None:
+    table = log_table([1, 0, 0], [0.5, 0, 0.5], [0.5, 0, 0.5])  # shorter is always better
+    for search in (AttentionGreedy, AttentionBeam):
+        options = {"begin": BEGIN, "end": END} | ({"beam_size": 2} if search is AttentionBeam else {})
+        shortest = search(**options, min_length_ratio=0.5)
+        found = shortest(table_step(table), (), batch=3, max_lengths=9, memory_lengths=[0, 5, 8])
+        assert [len(hs[0].tokens) for hs in found] == [0, 2, 4]
+        long = log_table([1, 0, 0], [0.1, 0, 0.9], [0.1, 0, 0.9])
+        longest = search(**options, max_length_ratio=0.5, min_length=1)
+        if search is AttentionBeam:
+            longest = search(**options, max_length_ratio=0.5, min_length=1, length_norm="power", length_penalty=2.0)
+        found = longest(table_step(long), (), batch=3, memory_lengths=[1, 5, 8])
+        assert [len(hs[0].tokens) for hs in found] == [1, 3, 4]
+        found = longest(table_step(long), (), batch=3, memory_lengths=8, max_lengths=[1, 2, 9])
+        assert [len(hs[0].tokens) for hs in found] == [1, 2, 4]
+        with pytest.raises(ValueError, match="are of the memory's frames: give memory_lengths"):
+            longest(table_step(table), (), batch=1, max_lengths=3)
+        with pytest.raises(ValueError, match="nothing bounds the tokens: give max_lengths"):
+            search(**options)(table_step(table), (), batch=1)
+        with pytest.raises(ValueError, match=r"at least min_length = 4, got 3 \(utterance 1\)"):
+            shortest(table_step(table), (), batch=2, max_lengths=3, memory_lengths=[1, 8])
+        with pytest.raises(ValueError, match="memory_lengths must be one integer or 2"):
+            shortest(table_step(table), (), batch=2, max_lengths=3, memory_lengths=[1, 8, 3])
+
+
+def test_the_end_must_be_likely_beside_the_others() -> None:
+    # p(end) = 0.5 at first, 0.1 after token 3, where the others are 0.3 and 0.6.
+    table = log_table([1, 0, 0, 0], [0.5, 0, 0.1, 0.4], [1, 0, 0, 0], [0.1, 0, 0.3, 0.6])
+    for search in (AttentionGreedy, AttentionBeam):
+        options = {"begin": BEGIN, "end": END} | ({"beam_size": 3} if search is AttentionBeam else {})
+        (best,) = search(**options)(table_step(table), (), batch=1, max_lengths=2)[0]
+        assert best.tokens == ()
+        # ln 0.5 > 0.8 ln 0.4; not > 0.7 ln 0.4
+        assert search(**options, end_threshold=0.8)(table_step(table), (), batch=1, max_lengths=2)[0][0].tokens == ()
+        (best,) = search(**options, end_threshold=0.7)(table_step(table), (), batch=1, max_lengths=2)[0]
+        assert best.tokens == ((3, 3) if search is AttentionGreedy else (3, 2))
+        assert best.finished  # at the greatest length the end is all there is
+
+
+def test_patience_ends_the_search() -> None:
+    table = log_table([1, 0, 0], [0.5, 0.1, 0.4], [0.3, 0.0, 0.7])
+    steps = []
+
+    def step(tokens, state):
+        steps.append(len(tokens))
+        return table[tokens], state
+
+    def run(patience):
+        steps.clear()
+        options = {"beam_size": 2, "length_norm": "power", "length_penalty": 1.0, "patience": patience}
+        (best,) = AttentionBeam(begin=BEGIN, end=END, **options)(step, (), batch=1, max_lengths=9)[0]
+        return best.tokens, len(steps)
+
+    assert run(None) == ((2,) * 9, 10)
+    assert run(0.5) == ((), 1)  # one of two is finished
+    assert run(1.0) == ((), 2)
+    assert run(2.0)[1] == 4
+
+
+class Attentive:
+    """Attends to frame i at step i, with a weight of 3/4, and evenly to the others of T'; NaN in unused rows."""
+
+    def __init__(self, table, frames):
+        self.table, self.frames = table, frames
+
+    def __call__(self, tokens, state):
+        length = state["length"]
+        attention = np.full((len(tokens), self.frames), 0.25 / (self.frames - 1), dtype=np.float32)
+        attention[:, length] = 0.75
+        return self.table[tokens], {"length": length + 1}, attention
+
+
+@pytest.mark.parametrize("search", [AttentionGreedy, AttentionBeam])
+def test_attention_is_that_of_the_tokens(search) -> None:
+    options = {"begin": BEGIN, "end": END, "keep_attention": True}
+    options |= {"beam_size": 3, "n_best": 3} if search is AttentionBeam else {}
+    table = log_table([1, 0, 0, 0], [0.1, 0, 0.6, 0.3], [0.3, 0, 0.3, 0.4], [0.5, 0, 0.4, 0.1])
+    step = Attentive(table, 5)
+    found = search(**options)(step, {"length": 0}, batch=2, max_lengths=[4, 2], memory_lengths=[5, 3])
+    for hypotheses, frames in zip(found, (5, 3), strict=True):
+        for hypothesis in hypotheses:
+            assert hypothesis.attention.shape == (len(hypothesis.tokens), frames)
+            expected = np.full((len(hypothesis.tokens), frames), 0.0625)
+            np.fill_diagonal(expected, 0.75)
+            assert np.allclose(hypothesis.attention, expected)
+    plain = search(**(options | {"keep_attention": False}))(step, {"length": 0}, batch=2, max_lengths=[4, 2])
+    assert plain == found
+    assert plain[0][0].attention is None
+    empty = search(**options)(step, {"length": 0}, batch=1, max_lengths=0)
+    assert empty[0][0].attention.shape == (0, 5)
+
+
+def test_attention_follows_its_beam() -> None:
+    """Attention that spells the tokens so far shows at once if a row is another hypothesis's."""
+
+    def step(tokens, state):
+        rng = np.random.default_rng(len(state["rows"][0]))
+        logits = rng.normal(0, 1, (5, 5))[tokens]
+        log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        rows = np.concatenate([state["rows"], tokens[:, None]], axis=1)
+        attention = np.zeros((len(tokens), 12))
+        attention[:, : rows.shape[1]] = rows
+        return log_probs, {"rows": rows}, attention
+
+    search = AttentionBeam(begin=BEGIN, end=END, beam_size=6, n_best=6, keep_attention=True)
+    for hypothesis in search(step, {"rows": np.zeros((12, 0))}, batch=2, max_lengths=8)[1]:
+        for u in range(len(hypothesis.tokens)):
+            heard = (BEGIN, *hypothesis.tokens)[: u + 1]
+            assert hypothesis.attention[u, : u + 1].tolist() == list(heard)
+
+
+def test_coverage_counts_the_frames_of_the_memory_only() -> None:
+    table = log_table([1, 0, 0], [0.5, 0, 0.5], [1, 0, 0])
+    search = AttentionBeam(begin=BEGIN, end=END, beam_size=2, n_best=2, coverage_penalty=0.5)
+    found = search(Attentive(table, 5), {"length": 0}, batch=2, max_lengths=1, memory_lengths=[5, 2])
+    once, twice, rest = np.log(0.75), np.log(0.8125), np.log(0.0625)
+    expected = {
+        (0, ()): once + 4 * rest, (0, (2,)): 2 * twice + 3 * np.log(0.125), (1, ()): once + rest, (1, (2,)): 2 * twice
+    }  # fmt: skip
+    for b, hypotheses in enumerate(found):
+        for hypothesis in hypotheses:
+            assert hypothesis.bonus == pytest.approx(0.5 * expected[b, hypothesis.tokens], rel=1e-5)
+            assert hypothesis.score == pytest.approx(np.log(0.5) + hypothesis.bonus)
+
+
+def test_a_frame_without_attention_does_not_forbid_a_hypothesis() -> None:
+    table = log_table([1, 0, 0], [0.5, 0, 0.5], [1, 0, 0])
+    search = AttentionBeam(begin=BEGIN, end=END, beam_size=2, coverage_penalty=1.0)
+    step = lambda tokens, state: (table[tokens], state, np.zeros((len(tokens), 2)))  # noqa: E731
+    ((best,),) = search(step, (), batch=1, max_lengths=1)
+    assert best.bonus == pytest.approx(2 * np.log(1e-6))
+
+
+@pytest.mark.parametrize("search", [AttentionGreedy, AttentionBeam])
+def test_wrong_attention_is_refused(search) -> None:
+    options = {"begin": BEGIN, "end": END, "keep_attention": True, "min_length": 2}
+    options |= {"beam_size": 2} if search is AttentionBeam else {}
+    table = log_table([0.5, 0, 0.5], [0.5, 0, 0.5], [0.1, 0, 0.9])
+
+    def refused(attention, match, **call):
+        shapes = iter(attention if isinstance(attention, list) else [attention] * 9)
+
+        def step(tokens, state):
+            return table[tokens], state, next(shapes)(len(tokens))
+
+        with pytest.raises(ValueError, match=match):
+            search(**options)(step, (), batch=1, **({"max_lengths": 3, **call}))
+
+    refused(lambda n: np.zeros((n + 1, 3)), r"attention \([12], T'\) expected of the step, got shape \([23], 3\)")
+    refused(lambda n: np.zeros(n), "got shape")
+    refused(lambda n: np.zeros((n, 3), dtype=int), "attention of the step: numbers of float32 or float64 expected")
+    refused(lambda n: np.full((n, 3), np.nan), "attention of finite weights expected")
+    refused([lambda n: np.ones((n, 3)), lambda n: np.ones((n, 4))], "T' = 3 frames expected of the step, as before")
+    refused(lambda n: np.ones((n, 3)), "the 5 frames of memory_lengths expected of the step, got 3", memory_lengths=5)
+    with pytest.raises(ValueError, match="state and attention expected of the step, got no attention"):
+        search(**options)(table_step(table), (), batch=1, max_lengths=3)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import pickle
 from itertools import groupby
 from pathlib import Path
 
@@ -10,10 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asr_decoders import CtcBeam, CtcGreedy, Hypothesis, Vocabulary, ctc_align, ctc_score
+from asr_decoders import CtcBeam, CtcGreedy, Hypothesis, Vocabulary, ctc, ctc_align, ctc_score
+from asr_decoders.interfaces import Word
+from asr_decoders.native import loader
+from asr_decoders.search import State
 from asr_decoders.testing import check_decoder, every_labelling, full_expansion, random_posteriors
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
+
+
+BACKENDS = ["numpy", *(["native"] if loader.available() else [])]
+BEAMS = [CtcBeam(backend=backend) for backend in BACKENDS]
+
+
+@pytest.fixture(autouse=True, params=BACKENDS)
+def backend(request, monkeypatch):
+    """Every test with every search."""
+    monkeypatch.setenv("ASR_DECODERS_BACKEND", request.param)
+    return request.param
 
 
 def random_log_probs(rng, frames, size, spread=2.0):
@@ -31,21 +46,9 @@ def assert_same(found, expected, tolerance=1e-9):
         assert by_tokens(found)[tokens] == pytest.approx(score, abs=tolerance)
 
 
-@pytest.mark.parametrize("seed", range(300))
-def test_full_beam_is_brute_force(seed) -> None:
-    rng = np.random.default_rng(seed)
-    frames, size = int(rng.integers(0, 6)), int(rng.integers(1, 5))
-    blank = int(rng.integers(size))
-    log_probs = random_log_probs(rng, frames, size)
-    log_probs[(rng.random(log_probs.shape) < 0.2) & (log_probs < log_probs.max(axis=1, keepdims=True))] = -np.inf
-    expected = every_labelling(log_probs, blank=blank)
-    found = CtcBeam(blank=blank, beam_size=2000, n_best=2000)(log_probs)
-    assert by_tokens(found) == pytest.approx(expected, abs=1e-9)
-    assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
-
-
-@pytest.mark.parametrize("seed", range(150))
-def test_n_best_is_the_textbook_beam(seed) -> None:
+@pytest.mark.parametrize("seed", range(40))
+def test_n_best_is_the_textbook_beam_wherever_the_blank_is(seed) -> None:
+    # test_exact.py has many more cases, of blank 0.
     rng = np.random.default_rng(1000 + seed)
     frames, size, beam_size = int(rng.integers(1, 30)), int(rng.integers(2, 24)), int(rng.integers(1, 12))
     blank = int(rng.integers(size))
@@ -71,13 +74,43 @@ def test_beam_threshold_is_that_of_the_textbook_beam(seed) -> None:
 def test_pruned_tokens_are_impossible_tokens(seed) -> None:
     rng = np.random.default_rng(3000 + seed)
     log_probs = random_log_probs(rng, 15, 7, spread=3)
-    least, k = float(rng.uniform(-4, 0)), int(rng.integers(1, 8))
+    least, k, cumulative = float(rng.uniform(-4, 0)), int(rng.integers(1, 8)), float(rng.uniform(0.3, 1))
     keep = np.zeros(log_probs.shape, dtype=bool)
     for frame, kept in zip(log_probs, keep, strict=True):
         best = sorted(range(7), key=lambda token: -frame[token])
-        kept[[token for token in best[:k] if frame[token] >= least or token == best[0]]] = True
-    found = CtcBeam(beam_size=6, n_best=6, token_min_log_prob=least, top_k=k)(log_probs)
-    assert_same(found, full_expansion(np.where(keep, log_probs, -np.inf), beam_size=6))
+        for rank, token in enumerate(best[:k]):
+            better = sum(math.exp(frame[other]) for other in best[:rank])
+            kept[token] = rank == 0 or (frame[token] >= least and better < cumulative)
+    expected = full_expansion(np.where(keep, log_probs, -np.inf), beam_size=6)
+    pruning = {"token_min_log_prob": least, "top_k": k, "cumulative": cumulative}
+    assert_same(CtcBeam(beam_size=6, n_best=6, **pruning)(log_probs), expected)
+    logits = log_probs + rng.normal(0, 50, (15, 1))
+    assert_same(CtcBeam(beam_size=6, n_best=6, input="logits", **pruning)(logits), expected)
+
+
+def test_pruning_keeps_equal_tokens() -> None:
+    log_probs = np.log([[0.4, 0.2, 0.2, 0.2]])
+    for pruning in ({"top_k": 2}, {"cumulative": 0.5}):
+        assert len(CtcBeam(n_best=16, **pruning)(log_probs)) == 4
+    for pruning in ({"top_k": 1}, {"cumulative": 0.3}, {"token_min_log_prob": -1.0}):
+        assert len(CtcBeam(n_best=16, **pruning)(log_probs)) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_logits_are_normalised(dtype) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (30, 9)).astype(dtype) + dtype(200)
+    logits[3, 2] = -np.inf
+    exact = logits.astype(np.float64)
+    expected = CtcBeam(n_best=4)(exact - np.logaddexp.reduce(exact, axis=1, keepdims=True))
+    found = CtcBeam(n_best=4, input="logits")(logits)
+    assert_same(found, expected)
+    assert [h.frames for h in found] == [h.frames for h in expected]
+    for bad in (np.nan, np.inf):
+        with pytest.raises(ValueError, match=f"logits expected, finite numbers or -inf, got {bad} at frame 7"):
+            CtcBeam(input="logits")(np.where(np.arange(30)[:, None] == 7, bad, logits))
+    with pytest.raises(ValueError, match="frame 7 of 30 is impossible"):
+        CtcBeam(input="logits")(np.where(np.arange(30)[:, None] == 7, -np.inf, logits))
 
 
 def test_equal_scores_stay_exact_with_a_full_beam() -> None:
@@ -143,7 +176,7 @@ def test_a_vocabulary_of_the_blank_alone() -> None:
         assert only.score == pytest.approx(-1.5)
 
 
-@pytest.mark.parametrize("decoder", [CtcGreedy(), CtcBeam()])
+@pytest.mark.parametrize("decoder", [CtcGreedy(), *BEAMS])
 def test_wrong_input_is_refused(decoder) -> None:
     log_probs = random_log_probs(np.random.default_rng(0), 4, 3)
     with pytest.raises(ValueError, match=r"log-probabilities expected .* got 2\.5 at frame 1"):
@@ -175,11 +208,67 @@ def test_wrong_input_is_refused(decoder) -> None:
         {"token_min_log_prob": 0.1},
         {"beam_threshold": -1.0},
         {"beam_threshold": math.nan},
+        {"cumulative": 0.0},
+        {"cumulative": 1.1},
+        {"input": "probs"},
+        {"lm_level": "words"},
+        {"lm_weight": -0.1},
+        {"word_bonus": math.inf},
+        {"unknown_log_prob": 1.0},
+        {"unknown_log_prob": -math.inf},
+        {"backend": "cuda"},
     ],
 )
 def test_wrong_options_are_refused(options) -> None:
     with pytest.raises(ValueError, match=next(reversed(options))):
         CtcBeam(**options)
+
+
+def test_the_backend_is_chosen(monkeypatch) -> None:
+    log_probs = np.log([[0.1, 0.9]])
+    assert isinstance(CtcBeam(backend="numpy").start().beam, State)
+    monkeypatch.setenv("ASR_DECODERS_BACKEND", "numpy")
+    assert isinstance(CtcBeam().start().beam, State)
+    monkeypatch.setenv("ASR_DECODERS_BACKEND", "abacus")
+    with pytest.raises(ValueError, match="ASR_DECODERS_BACKEND must be one of auto, numpy, native, got 'abacus'"):
+        CtcBeam()(log_probs)
+    monkeypatch.delenv("ASR_DECODERS_BACKEND")
+    monkeypatch.setattr(loader, "available", lambda: False)
+    monkeypatch.setattr(ctc, "LARGE", 100)
+    ctc._warn_of_numpy.cache_clear()
+    assert isinstance(CtcBeam().start().beam, State)
+    with pytest.warns(UserWarning, match="CtcBeam runs in numpy, which is slower"):
+        CtcBeam()(np.repeat(log_probs, 7, axis=0))
+    CtcBeam()(np.repeat(log_probs, 7, axis=0))  # once
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_hypotheses_are_aligned_and_have_words(seed) -> None:
+    rng = np.random.default_rng(seed)
+    vocabulary = Vocabulary(("", " ", *"abc"), special=(0,))
+    log_probs = random_posteriors(rng.integers(1, 5, 15).tolist(), 60, 5, rng)
+    for h in CtcBeam(n_best=5, vocabulary=vocabulary)(log_probs):
+        assert h.frames == ctc_align(log_probs, h.tokens)
+        assert [word.text for word in h.words] == h.text.split()
+        assert h.words == vocabulary.words(h.tokens, h.frames)
+        assert (h.acoustic, h.language, h.bonus) == (h.score, 0.0, 0.0)
+    plain = CtcBeam(n_best=5, vocabulary=vocabulary, align=False)(log_probs)[0]
+    assert (plain.frames, plain.words) == ((), ())
+
+
+def test_seconds() -> None:
+    h = Hypothesis((1, 2), -1.0, "a b", words=(Word("a", 0, 3), Word("b", 5, 6)))
+    assert h.seconds(0.04) == [("a", 0.0, pytest.approx(0.12)), ("b", pytest.approx(0.2), pytest.approx(0.24))]
+    assert Hypothesis((), 0.0, attention=np.ones(2)) == Hypothesis((), 0.0)
+
+
+def test_a_decoder_pickles_and_is_a_value() -> None:
+    decode = CtcBeam(n_best=2, vocabulary=Vocabulary(("", "a")))
+    log_probs = np.log([[0.4, 0.6], [0.3, 0.7]])
+    expected = decode(log_probs)
+    again = pickle.loads(pickle.dumps(decode))
+    assert again == decode and hash(again) == hash(decode)
+    assert again(log_probs) == expected
 
 
 def test_greedy_merges_repeats_and_drops_blanks() -> None:

@@ -1,14 +1,18 @@
 """Counts of errors against a plain table of distances."""
 
+import json
 import random
+import runpy
 from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asr_decoders import Errors, errors
-from asr_decoders.score import align
+from asr_decoders.score import Edit, Errors, align, alignment, confusions, errors, show, table, units
+
+DATA = Path(__file__).parent / "data"
 
 
 def distance(reference, hypothesis):
@@ -148,7 +152,90 @@ def test_counts_add_up() -> None:
         Errors() + 1
 
 
+def test_ten_thousand_pairs_are_counted_as_by_jiwer() -> None:
+    peers = runpy.run_path(str(DATA / "make_jiwer.py"))
+    stored = json.loads((DATA / "jiwer.json").read_text())
+    for unit, expected in stored.items():
+        found = [errors(*pair, unit=unit) for pair in peers["pairs"]()]
+        assert peers["digest"]((e.substitutions, e.deletions, e.insertions) for e in found) == expected
+
+
+def test_counts_are_those_of_the_alignment() -> None:
+    for reference, hypothesis in random_pairs(2000, 3):
+        counted = errors(" ".join(reference), " ".join(hypothesis))
+        assert Errors.of(align(reference, hypothesis)) == counted
+        assert counted.correct == sum(edit.operation == "equal" for edit in align(reference, hypothesis))
+
+
+def weighted_cost(reference, hypothesis):
+    """The cheapest way with 4, 3 and 3, by its definition."""
+    row = [3 * j for j in range(len(hypothesis) + 1)]
+    for i, left in enumerate(reference, start=1):
+        above, row = row, [3 * i]
+        for j, right in enumerate(hypothesis, start=1):
+            row.append(min(above[j] + 3, row[-1] + 3, above[j - 1] + 4 * (left != right)))
+    return row[-1]
+
+
+def test_weights_of_sclite_are_cheapest() -> None:
+    for reference, hypothesis in random_pairs(500, 4):
+        edits = align(reference, hypothesis, weights="sclite")
+        assert replay(reference, edits) == hypothesis
+        costs = {"equal": 0, "substitute": 4, "delete": 3, "insert": 3}
+        assert sum(costs[edit.operation] for edit in edits) == weighted_cost(reference, hypothesis)
+        assert Errors.of(edits) == errors(" ".join(reference), " ".join(hypothesis), weights="sclite")
+
+
+def test_what_is_computed_in_blocks_is_the_same(monkeypatch) -> None:
+    pairs = list(random_pairs(300, 5))
+    weights = ("equal", "sclite")
+    whole = [[align(*pair, weights=kind) for pair in pairs] for kind in weights]
+    for size in (1, 40):
+        monkeypatch.setattr(alignment, "BLOCK", size)
+        monkeypatch.setattr(table, "BLOCK", size)
+        assert [[align(*pair, weights=kind) for pair in pairs] for kind in weights] == whole
+        for pair, edits in zip(pairs, whole[0], strict=True):
+            assert errors(" ".join(pair[0]), " ".join(pair[1])) == Errors.of(edits)
+
+
+def test_confusions_are_counted() -> None:
+    pairs = [("a b c", "a x c"), ("b b", "x b"), ("c", "c d d"), ("e f e", "f")]
+    found = confusions(align(said.split(), heard.split()) for said, heard in pairs)
+    assert found.substitutions == (("b", "x", 2),)
+    assert found.deletions == (("e", 2),)
+    assert found.insertions == (("d", 2),)
+    assert confusions([]).substitutions == ()
+    assert confusions([[Edit("substitute", "y", "z")], align("bbb", "xxz")]).substitutions == (
+        ("b", "x", 2),
+        ("y", "z", 1),
+        ("b", "z", 1),
+    )
+
+
+def test_rows_of_korean_are_aligned() -> None:
+    """A Hangul syllable takes two columns, so do the stars below it; conjoining letters take those of a syllable."""
+    edits = align(["안녕", "하세요", "여러분"], ["안녕하세요", "여러분들"], weights="sclite")
+    assert show(edits) == ("REF:  안녕 하세요     여러분\nHYP:  **** 안녕하세요 여러분들\nEval: D    S          S")
+    assert show(align(["\u1112\u1161\u11ab", "b"], ["b"])) == "REF:  \u1112\u1161\u11ab b\nHYP:  ** b\nEval: D"
+    assert show(align("é\u0301", "")) == "REF:  é \u0301\nHYP:  * *\nEval: D D"
+    assert show(align(units("가 a", "character"), units("가나", "character"))) == (
+        "REF:  가 ␣  a\nHYP:  가 나 *\nEval:    S  D"
+    )
+
+
+@pytest.mark.parametrize("texts", [(["a"], ["a"]), ("a", ["a"]), (None, "a"), (b"a", "a"), ("a", 1)])
+def test_what_is_no_text_is_refused(texts) -> None:
+    for unit in ("word", "character"):
+        with pytest.raises(ValueError, match="a text expected, got") as raised:
+            errors(*texts, unit=unit)
+        assert "\n" not in str(raised.value)
+
+
 def test_wrong_arguments_are_refused() -> None:
+    with pytest.raises(ValueError, match="equal, sclite"):
+        errors("a", "b", weights="nist")
+    with pytest.raises(ValueError, match="equal, sclite"):
+        align("a", "b", weights="nist")
     with pytest.raises(ValueError, match="word, character"):
         errors("a", "b", unit="letter")
     with pytest.raises(ValueError, match="spaces=False"):

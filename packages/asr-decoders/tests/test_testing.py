@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from asr_decoders import CtcBeam, CtcGreedy, Hypothesis
+from asr_decoders import CtcBeam, CtcGreedy, Hypothesis, Vocabulary
 from asr_decoders.score import align
 from asr_decoders.testing import (
     check_decoder,
@@ -14,8 +14,12 @@ from asr_decoders.testing import (
     every_labelling,
     every_sequence,
     full_expansion,
+    hotword_weights,
+    model_weights,
     random_posteriors,
     table_step,
+    token_weights,
+    word_weights,
 )
 
 
@@ -38,6 +42,47 @@ def test_the_textbook_beam_is_brute_force_when_wide() -> None:
         log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
         found = {h.tokens: h.score for h in full_expansion(log_probs, beam_size=1000, blank=2)}
         assert found == pytest.approx(every_labelling(log_probs, blank=2))
+
+
+class Unigrams:
+    """ln p of a word is -1, of others -3, of an end -0.5, after a beginning -0.25 more."""
+
+    vocabulary = ("<unk>", "ab", "b")
+
+    def score(self, words, /, *, bos=True, eos=True):
+        return sum(-1.0 if word in self.vocabulary else -3.0 for word in words) - 0.25 * bos - 0.5 * eos
+
+
+def test_weights_by_hand() -> None:
+    vocabulary = Vocabulary(("", " ", "a", "b"), special=(0,))
+    options = {"lm_weight": 2.0, "word_bonus": 0.1, "unknown_log_prob": -6.0}
+    words = word_weights(vocabulary, Unigrams(), **options)
+    assert words((2, 3, 1, 3, 3), False) == pytest.approx((2 * (-1 - 0.25), 0.1, -6.0))  # "ab", and no word is bb...
+    assert words((2, 3, 1, 3, 3), True) == pytest.approx((2 * (-1 - 3 - 0.25 - 0.5), 0.2 - 6.0, 0.0))
+    assert words((1, 3, 1), False) == pytest.approx((2 * (-1 - 0.25), 0.1, 0.0))
+    assert words((3,) * 12, False)[2] == pytest.approx(-12.0)  # twice as long as 6 characters
+    assert word_weights(vocabulary, Unigrams(), **options, hotwords=["bb a"])((3, 3), True)[1] == pytest.approx(0.1)
+    tokens = token_weights(vocabulary, Unigrams(), **options, sentence_boundaries=False)
+    assert tokens((3, 2), True) == pytest.approx((2 * (-1 - 3), 0.2 - 6.0, 0.0))
+    model = model_weights(Bigram(), lm_weight=0.5, word_bonus=1.0)
+    assert model((1, 2), True) == pytest.approx((1.5 * math.log(0.25), 2.0, 0.0))
+    hot = hotword_weights(vocabulary, {"ab": 4.0, "ab b": 9.0})
+    assert [hot(prefix, False)[1] for prefix in ((2,), (2, 3), (2, 3, 1, 2), (2, 2))] == pytest.approx(
+        [2.25, 4.5, 6.25, 0]
+    )
+    assert [hot(prefix, True)[1] for prefix in ((2,), (2, 3), (2, 3, 1, 3))] == pytest.approx([0, 4, 9])
+
+
+def test_the_textbook_beam_ranks_with_the_lookahead() -> None:
+    log_probs = np.log([[0.2, 0.5, 0.3]])
+
+    def weigh(prefix, final):
+        return 0.0, 0.25 * len(prefix), 0.0 if final or prefix != (1,) else -5.0
+
+    (found,) = full_expansion(log_probs, beam_size=1, weights=[weigh])
+    assert found.tokens == (2,)
+    assert (found.score, found.bonus) == (pytest.approx(math.log(0.3) + 0.25), 0.25)
+    assert [h.tokens for h in full_expansion(log_probs, beam_size=3, weights=[weigh])] == [(1,), (2,), ()]
 
 
 def test_posteriors_are_realistic() -> None:
@@ -86,6 +131,7 @@ class Forgetful:
         (broken(lambda found: [replace(found[0], tokens=(1,), frames=((0, 0),))]), "rising frames"),
         (broken(lambda found: [replace(found[0], tokens=(1,), frames=((0, 1000),))]), "rising frames"),
         (broken(lambda found: [replace(found[0], tokens=(1, 2), frames=((0, 1),))]), "each token or none"),
+        (broken(lambda found: [replace(found[0], language=-1.0)]), "sum of its parts"),
         (write, "wrote into"),
         (Forgetful(), "another output"),
     ],

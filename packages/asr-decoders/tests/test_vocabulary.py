@@ -1,8 +1,11 @@
 """Ids, pieces and text."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asr_decoders import CtcBeam, CtcGreedy, Vocabulary
+from asr_decoders.interfaces import Word
 
 
 def test_ids_and_pieces_are_inverse() -> None:
@@ -78,3 +81,41 @@ def test_lists_are_welcome_and_equal_fields_are_equal_functions() -> None:
     assert Vocabulary(["a", "b"]) == Vocabulary(("a", "b"))
     assert hash(CtcBeam(vocabulary=Vocabulary(["a"]))) == hash(CtcBeam(vocabulary=Vocabulary(("a",))))
     assert CtcGreedy(blank=1) != CtcGreedy(blank=2)
+
+
+def test_spellings_are_what_ids_add_to_the_text() -> None:
+    assert Vocabulary(("<s>", " ", "a b", "\u00fc"), special=(0,)).spellings == (b"", b" ", b"a b", "\u00fc".encode())
+    pieces = Vocabulary(("", "\u2581a", "<0xea><0xB0>", "<0x2>", "b\u2581"), boundary="sentencepiece")
+    assert pieces.spellings == (b"", b" a", b"\xea\xb0", b"<0x2>", b"b ")
+    assert Vocabulary(("\u2581a", "<0x20>"), boundary="none").spellings == ("\u2581a".encode(), b"<0x20>")
+
+
+def test_words_and_where_they_are() -> None:
+    vocabulary = Vocabulary(("", " ", "a", "b"), special=(0,))
+    tokens, frames = (1, 2, 3, 1, 1, 3), ((0, 1), (2, 4), (5, 6), (7, 8), (8, 9), (10, 13))
+    assert vocabulary.words(tokens, frames) == (Word("ab", 2, 6), Word("b", 10, 13))
+    assert vocabulary.words((), ()) == ()
+    assert Vocabulary(("", "a"), boundary="none").words((1,), ((0, 1),)) == ()
+
+
+def test_words_of_sentencepieces() -> None:
+    pieces = ("<s>", "\u2581a", "b\u2581c", "\u2581", "<0xEA>", "<0xB0>", "<0x80>", "d")
+    vocabulary = Vocabulary(pieces, boundary="sentencepiece", special=(0,))
+    frames = [(i, i + 1) for i in range(8)]
+    assert vocabulary.words((0, 1, 2, 3, 4, 5, 6, 0), frames) == (
+        Word("ab", 1, 3),
+        Word("c", 2, 3),  # one token has letters of both
+        Word("\uac00", 4, 7),
+    )
+    assert vocabulary.words((4, 5, 7), frames[:3]) == (Word("\ufffdd", 0, 3),)
+
+
+@given(st.lists(st.integers(0, 8), max_size=12))
+def test_words_are_those_of_the_text(tokens) -> None:
+    frames = [(i, i + 1) for i in range(len(tokens))]
+    for boundary, space in (("space", " "), ("sentencepiece", "\u2581")):
+        pieces = ("<s>", space, f"{space}a", f"b{space}c", "d", "<0xEA>", "<0xB0>", "<0x80>", "<0x20>")
+        vocabulary = Vocabulary(pieces, boundary=boundary, special=(0,))
+        assert [word.text for word in vocabulary.words(tokens, frames)] == vocabulary.text(tokens).split(" ") * bool(
+            vocabulary.text(tokens)
+        )

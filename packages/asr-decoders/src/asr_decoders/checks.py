@@ -1,5 +1,6 @@
 """Checks of what comes in, shared by the decoders."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,18 @@ def integer(name: str, value: int, *, least: int) -> None:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
 
 
+def between(name: str, value: float, least: float, most: float) -> None:
+    """Raises ValueError unless least <= value <= most."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not least <= value <= most:
+        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}")
+
+
+def one_of(name: str, value: str, names: Sequence[str]) -> None:
+    """Raises ValueError unless the value is one of the names."""
+    if value not in names:
+        raise ValueError(f"{name} must be one of {', '.join(names)}, got {value!r}")
+
+
 def n_best(n_best: int, beam_size: int) -> None:
     """Raises ValueError unless 1 <= n_best <= beam_size."""
     integer("beam_size", beam_size, least=1)
@@ -31,8 +44,8 @@ def vocabulary_size(vocabulary: Vocabulary | None, size: int) -> None:
         raise ValueError(f"a piece for each of V = {size} log-probabilities expected, got {len(vocabulary)} pieces")
 
 
-def ctc_log_probs(log_probs: Any, *, blank: int) -> NDArray[np.floating[Any]]:
-    """(T, V) log-probabilities as an array of floats; raises ValueError where they cannot be that."""
+def ctc_log_probs(log_probs: Any, *, blank: int, logits: bool = False) -> NDArray[np.floating[Any]]:
+    """(T, V) log-probabilities (or logits) as an array of floats; raises ValueError where they cannot be that."""
     array = np.asarray(log_probs)
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(f"log-probabilities (T, V) of one utterance expected, got shape {array.shape}")
@@ -43,7 +56,9 @@ def ctc_log_probs(log_probs: Any, *, blank: int) -> NDArray[np.floating[Any]]:
     if blank >= array.shape[1]:
         raise ValueError(f"blank must be less than V = {array.shape[1]}, got {blank}")
     peak = array.max(axis=1)  # a NaN anywhere in a frame is a NaN here
-    bad = np.flatnonzero(~(peak <= ROUNDING))
+    bad = np.flatnonzero(~(peak < np.inf) if logits else ~(peak <= ROUNDING))
+    if bad.size and logits:
+        raise ValueError(f"logits expected, finite numbers or -inf, got {peak[bad[0]]:.6g} at frame {bad[0]}")
     if bad.size:
         raise ValueError(
             f"log-probabilities expected (natural log, at most 0), got {peak[bad[0]]:.6g} at frame {bad[0]}: "

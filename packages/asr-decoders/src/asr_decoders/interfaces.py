@@ -3,14 +3,22 @@
 Letters in shapes: T frames, V size of the vocabulary, B utterances, N = B * beam_size rows of a beam search.
 """
 
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 LogProbs: TypeAlias = NDArray[np.floating[Any]]
 S = TypeVar("S")
+
+
+class Word(NamedTuple):
+    """A word and where it is: frames first to last, the last not included."""
+
+    text: str
+    first: int
+    last: int
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,14 @@ class Hypothesis:
     score: natural log, higher is better; the decoder says what it is the logarithm of.
     text: the tokens as text, where the decoder has a vocabulary.
     frames: where the decoder knows it, (first, last + 1) frame of each token; otherwise empty.
-    finished: False for an attention hypothesis that had to be cut before the end token.
+    finished: False for a hypothesis that is not whole: cut by an attention search before its end token, or
+        asked for in the middle of a stream.
+    acoustic, language, bonus: the parts of the score, which is their sum: that of the acoustic model, that of
+        the language models with their weights, and what was added for words and hotwords. acoustic is None
+        where a decoder does not tell them apart.
+    words: the words of the text, where the decoder has a vocabulary with word boundaries and knows the frames.
+    attention: attention search only, where it is asked for: the weights (U, T') of each token over the
+        encoder's frames. Not compared.
     """
 
     tokens: tuple[int, ...]
@@ -29,6 +44,15 @@ class Hypothesis:
     text: str = ""
     frames: tuple[tuple[int, int], ...] = ()
     finished: bool = True
+    acoustic: float | None = None
+    language: float = 0.0
+    bonus: float = 0.0
+    words: tuple[Word, ...] = ()
+    attention: NDArray[np.floating[Any]] | None = field(default=None, compare=False, repr=False)
+
+    def seconds(self, frame_shift: float) -> list[tuple[str, float, float]]:
+        """The words as (text, start, end) in seconds, for frames that are `frame_shift` seconds apart."""
+        return [(word.text, word.first * frame_shift, word.last * frame_shift) for word in self.words]
 
 
 class Decoder(Protocol):

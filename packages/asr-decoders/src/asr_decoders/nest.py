@@ -23,7 +23,7 @@ def repeat(state: Any, beam_size: int, /) -> Any:
 
 def reorder(state: Any, rows: NDArray[np.intp], /) -> Any:
     """Takes those rows of every leaf that has as many; leaves of another leading dimension stay."""
-    if np.array_equal(rows, np.arange(rows.size)):
+    if (rows == np.arange(rows.size)).all():
         return state
     return map_leaves(lambda leaf: take_rows(leaf, rows) if leaf.shape[0] == rows.size else leaf, state)
 
@@ -51,8 +51,18 @@ def take_rows(leaf: Any, rows: NDArray[np.intp], /) -> Any:
     return leaf[rows]  # numpy, JAX
 
 
-def to_numpy(array: Any, /) -> NDArray[np.float64]:
-    """A float64 copy in numpy."""
-    if hasattr(array, "detach"):  # PyTorch: off the graph and off the device; numpy has no bfloat16
-        array = array.detach().cpu().double()
-    return np.array(array, dtype=np.float64)
+def to_numpy(array: Any, /) -> NDArray[np.floating[Any]]:
+    """A copy in numpy, float32 or float64 as it is; half precision becomes float32.
+
+    Raises ValueError for what holds no floating-point numbers.
+    """
+    if hasattr(array, "detach"):  # PyTorch: off the graph and off the device
+        array = array.detach().cpu()
+        if array.is_floating_point() and array.element_size() < 4:
+            array = array.float()  # numpy has no bfloat16
+    floats = np.array(np.asarray(array))  # not every framework knows of numpy's `copy`
+    if floats.dtype.char in "fd":
+        return floats
+    if floats.dtype.kind == "f" or floats.dtype.name == "bfloat16":  # the latter is of ml_dtypes, with TensorFlow, JAX
+        return floats.astype(np.float32)
+    raise ValueError(f"numbers of float32 or float64 expected, got {floats.dtype}")

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, get_args
 
+from asr_decoders.interfaces import Word
+
 Boundary = Literal["space", "sentencepiece", "none"]
 
 # SentencePiece writes the space before a word as U+2581, and bytes that it has no piece for as
@@ -89,9 +91,48 @@ class Vocabulary:
         if self.boundary == "none":
             return joined
         if self.boundary == "sentencepiece":
-            joined = BYTES.sub(_bytes_to_text, joined).replace(WORD_MARK, " ")
+            joined = BYTES.sub(lambda match: _bytes(match).decode(errors="replace"), joined.replace(WORD_MARK, " "))
         return " ".join(word for word in joined.split(" ") if word)
 
+    @cached_property
+    def spellings(self) -> tuple[bytes, ...]:
+        """What every id adds to the text, in UTF-8; special ids add nothing.
 
-def _bytes_to_text(match: re.Match[str]) -> str:
-    return bytes.fromhex(match[0].replace("<0x", "").replace(">", "")).decode("utf-8", errors="replace")
+        A boundary between words is a space; with boundary "none" there are none, and a space is a character.
+        """
+        return tuple(b"" if token in self.special else self._spell(piece) for token, piece in enumerate(self.pieces))
+
+    def _spell(self, piece: str) -> bytes:
+        if self.boundary != "sentencepiece":
+            return piece.encode()
+        if BYTES.fullmatch(piece):
+            return _bytes(piece)
+        return piece.replace(WORD_MARK, " ").encode()
+
+    def words(self, tokens: Iterable[int], frames: Iterable[tuple[int, int]]) -> tuple[Word, ...]:
+        """The words of the text, from the first frame of their first letters to the last of their last.
+
+        frames: (first, last + 1) of each token. Where there are no word boundaries, there are no words.
+        """
+        if self.boundary == "none":
+            return ()
+        found: list[Word] = []
+        spelt, first, last = b"", 0, 0
+        for token, (start, end) in zip(tokens, frames, strict=True):
+            before, *after = self.spellings[token].split(b" ")
+            if before:
+                first, last = first if spelt else start, end
+                spelt += before
+            for part in after:  # each begins a word
+                if spelt:
+                    found.append(Word(spelt.decode(errors="replace"), first, last))
+                spelt, first, last = part, start, end
+        if spelt:
+            found.append(Word(spelt.decode(errors="replace"), first, last))
+        return tuple(found)
+
+
+def _bytes(pieces: str | re.Match[str]) -> bytes:
+    """<0xEA><0xB0><0x80> -> EA B0 80."""
+    text = pieces if isinstance(pieces, str) else pieces[0]
+    return bytes.fromhex(text.replace("<0x", "").replace(">", ""))

@@ -4,13 +4,18 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from asr_decoders.score import Errors, errors
+from asr_decoders.score import report
+from asr_decoders.score.alignment import WEIGHTS, Weights, align
+from asr_decoders.score.counts import UNITS, Errors, Unit, errors, units
+from asr_decoders.score.files import FORMATS, Pair, read_pairs, write_trn
+from asr_decoders.score.spaces import normalize_spaces
+from asr_decoders.text import NORMALIZERS, Compose
 
-SHOWN = 3  # ids in a message
+EXTRAS = ("alignments", "confusions", "compare", "confidence")  # what has no place in a table of utterances
+FORMS = "a name ending in .trn, .stm or .ctm is that, any other has lines of an id, a tab (or a space) and the text"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -20,74 +25,105 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the rates; 0 when done, 2 for wrong input, with one line on stderr."""
-    parser = _Parser(prog="python -m asr_decoders.score", description="Word and character error rates of a corpus.")
-    lines = "lines of an id, a tab (or a space) and the text, UTF-8"
-    parser.add_argument("reference", metavar="REF", type=Path, help=f"what was said: {lines}")
-    parser.add_argument("hypothesis", metavar="HYP", type=Path, help="what was recognised: the same ids in any order")
-    parser.add_argument("--no-spaces", action="store_true", help="leave spaces out of the character errors")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser = _parser()
     options = parser.parse_args(arguments)
+    extras = [f"--{name}" for name in EXTRAS if getattr(options, name)]
+    if options.format == "csv" and extras:
+        parser.error(f"--format csv is a table of utterances, without {', '.join(extras)}: take json")
     try:
-        references, hypotheses = read(options.reference), read(options.hypothesis)
-        check_ids(references, hypotheses, options.reference, options.hypothesis)
+        pairs = _pairs(options, options.hypothesis)
+        others = _pairs(options, options.compare) if options.compare else []
+        if options.write_trn:
+            options.write_trn.mkdir(parents=True, exist_ok=True)
+            write_trn(options.write_trn / "ref.trn", ((pair.id, pair.reference) for pair in pairs))
+            write_trn(options.write_trn / "hyp.trn", ((pair.id, pair.hypothesis) for pair in pairs))
     except (OSError, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    pairs = [(text, hypotheses[utterance]) for utterance, text in references.items()]
-    words = sum((errors(*pair) for pair in pairs), Errors())
-    spaces = not options.no_spaces
-    characters = sum((errors(*pair, unit="character", spaces=spaces) for pair in pairs), Errors())
-    if options.json:
-        print(json.dumps({"utterances": len(pairs), "wer": as_json(words), "cer": as_json(characters)}))
+    aligned = bool(options.alignments or options.confusions)
+    scored = [_scored(pairs, unit, options, aligned=aligned) for unit in dict.fromkeys(options.unit or UNITS)]
+    if options.format == "csv":
+        print(report.table(scored), end="")
+        return 0
+    found = report.summary(
+        scored,
+        [_scored(others, one.unit, options, aligned=False) for one in scored if others],
+        speakers=options.speakers,
+        intervals=options.confidence,
+        confused=options.confusions,
+        aligned=options.alignments,
+        seed=options.seed,
+        resamples=options.resamples,
+    )
+    if options.format == "json":
+        print(json.dumps(found, ensure_ascii=False))
     else:
-        print(f"utterances {len(pairs)}")
-        print(as_text("WER", words, "words"))
-        print(as_text("CER", characters, "characters"))
+        print("\n".join(report.text(found)))
     return 0
 
 
-def read(path: Path) -> dict[str, str]:
-    """Text by id. Raises ValueError for a line without an id, an id that comes twice, an empty file."""
-    texts: dict[str, str] = {}
-    try:
-        lines = path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
-    if lines == [""]:
-        raise ValueError(f"{path} is empty: lines of an id, a tab and the text expected")
-    for number, line in enumerate(lines, start=1):
-        utterance, _, text = line.partition("\t") if "\t" in line else line.partition(" ")
-        if not utterance.strip():
-            raise ValueError(f"{path}:{number}: an id, a tab and the text expected, got {line!r}")
-        if utterance in texts:
-            raise ValueError(f"{path}:{number}: the id {utterance} is there twice")
-        texts[utterance] = text
-    return texts
-
-
-def check_ids(references: dict[str, str], hypotheses: dict[str, str], reference: Path, hypothesis: Path) -> None:
-    """Raises ValueError unless both files have the same ids."""
-    for ids, others, path, other in (
-        (references, hypotheses, reference, hypothesis),
-        (hypotheses, references, hypothesis, reference),
-    ):
-        missing = [utterance for utterance in ids if utterance not in others]
-        if missing:
-            shown = ", ".join(missing[:SHOWN]) + (" ..." if len(missing) > SHOWN else "")
-            raise ValueError(f"{len(missing)} ids of {path} are not in {other}: {shown}")
-
-
-def as_json(counts: Errors) -> dict[str, float | int]:
-    """The counts, their sum and the rate."""
-    return {"rate": counts.rate, "errors": counts.total, **asdict(counts)}
-
-
-def as_text(name: str, counts: Errors, units: str) -> str:
-    """One line for people."""
-    return (
-        f"{name} {100 * counts.rate:.2f} % ({counts.total} / {counts.reference} {units}: "
-        f"{counts.substitutions} substituted, {counts.deletions} deleted, {counts.insertions} inserted)"
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m asr_decoders.score", description="Word and character error rates of a corpus.")
+    add = parser.add_argument
+    add("reference", metavar="REF", type=Path, help=f"what was said; {FORMS}, UTF-8")
+    add("hypothesis", metavar="HYP", type=Path, help="what was recognised: the same ids in any order")
+    add("--compare", metavar="HYP2", type=Path, help="a second system: the difference of rates and how sure it is")
+    add("--unit", choices=UNITS, action="append", help="count this alone (default: both)")
+    add("--no-spaces", action="store_true", help="leave spaces out of the character errors")
+    add("--weights", choices=WEIGHTS, default="equal", help="costs of the alignment (default %(default)s)")
+    add(
+        "--normalize",
+        choices=NORMALIZERS,
+        action="append",
+        default=[],
+        help="normalise both texts before; several are applied in their order",
     )
+    add("--space-normalized", action="store_true", help="space the hypothesis as the reference where letters agree")
+    add("--format", choices=("text", "json", "csv"), default="text", help="csv: a line an utterance and unit")
+    add("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    add("--alignments", action="store_true", help="print every utterance aligned, as sclite does")
+    add("--confusions", metavar="N", type=_count, default=0, help="print the N most frequent of each kind of error")
+    add("--speakers", action="store_true", help="rates of speakers: what an id has before its first - or _")
+    add("--confidence", action="store_true", help="95 %% intervals, by drawing utterances (with --speakers, speakers)")
+    add("--resamples", metavar="N", type=_count, default=1000, help="how often to draw (default %(default)s)")
+    add("--seed", type=int, default=0, help="of the draws (default %(default)s)")
+    add(
+        "--write-trn", metavar="FOLDER", type=Path, help="write the normalised texts as ref.trn and hyp.trn, for sclite"
+    )
+    for name in ("reference", "hypothesis"):
+        add(f"--{name}-format", choices=FORMATS, help="table: has a header; lines: texts without ids")
+    return parser
+
+
+def _count(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1 expected, got {text!r}")
+    return int(text)
+
+
+def _pairs(options: argparse.Namespace, hypothesis: Path) -> list[Pair]:
+    pairs = read_pairs(
+        options.reference,
+        hypothesis,
+        reference_format=options.reference_format,
+        hypothesis_format=options.hypothesis_format,
+        normalize=Compose(*(NORMALIZERS[name] for name in options.normalize)),
+    )
+    if options.space_normalized:
+        return [pair._replace(hypothesis=normalize_spaces(pair.reference, pair.hypothesis)) for pair in pairs]
+    return pairs
+
+
+def _scored(pairs: Sequence[Pair], unit: Unit, options: argparse.Namespace, *, aligned: bool) -> report.Scored:
+    spaces = unit == "word" or not options.no_spaces
+    weights: Weights = options.weights
+    if not aligned:
+        found = [errors(one.reference, one.hypothesis, unit=unit, spaces=spaces, weights=weights) for one in pairs]
+        return report.Scored(unit, pairs, found, None)
+    texts = [[units(text, unit, spaces=spaces) for text in (one.reference, one.hypothesis)] for one in pairs]
+    alignments = [align(reference, hypothesis, weights=weights) for reference, hypothesis in texts]
+    return report.Scored(unit, pairs, [Errors.of(edits) for edits in alignments], alignments)
 
 
 if __name__ == "__main__":
