@@ -24,8 +24,8 @@ SUFFIX = ".dll" if sys.platform == "win32" else ".so"
 # Sums and products are rounded one by one, as numpy rounds them: nothing is fused (fp-contract).
 UNIX = ["-std=c++17", "-O3", "-fvisibility=hidden", "-ffp-contract=off"]
 MSVC = ["/std:c++17", "/O2", "/EHsc", "/fp:precise"]
-# No libstdc++ is expected of the machine, and no symbols are needed but the exported ones.
-LINUX_LINK = ["-static-libstdc++", "-static-libgcc", "-Wl,--strip-all"]
+# No libstdc++ is expected of the machine, and the one inside is shown to nobody: others may have another.
+LINUX_LINK = ["-static-libstdc++", "-static-libgcc", "-Wl,--exclude-libs,ALL", "-Wl,--strip-all"]
 
 
 class Build(build):

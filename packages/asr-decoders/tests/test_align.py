@@ -118,3 +118,12 @@ def test_a_long_alignment_is_the_best_one() -> None:
     assert [
         (int(f[0]), int(f[-1]) + 1) for f in (np.flatnonzero(path == 2 * u + 1) for u in range(len(tokens)))
     ] == list(spans)
+
+
+@pytest.mark.parametrize("tokens", [None, "ab", 3, [1.5], [True], [0], [9], [-1]])
+def test_labels_that_cannot_be_are_refused_in_one_line(tokens):
+    log_probs = np.log(np.full((6, 3), 1 / 3))
+    for function in (ctc_score, ctc_align):
+        with pytest.raises(ValueError, match=r"^tokens .*, got ") as error:
+            function(log_probs, tokens)
+        assert "\n" not in str(error.value)

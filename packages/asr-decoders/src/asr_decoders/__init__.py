@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from asr_decoders.align import ctc_align, ctc_score
     from asr_decoders.attention import AttentionBeam, AttentionGreedy
     from asr_decoders.ctc import CtcBeam, CtcGreedy
+    from asr_decoders.ensemble import Scorer
     from asr_decoders.hotwords import Hotwords
     from asr_decoders.interfaces import Decoder, Hypothesis, LanguageModel, LogProbs, Step, Word
+    from asr_decoders.joint import CtcPrefix, rescore
     from asr_decoders.nest import repeat
     from asr_decoders.ngram import NGram, estimate
     from asr_decoders.score import Errors, errors
@@ -26,6 +28,7 @@ __all__ = [
     "AttentionGreedy",
     "CtcBeam",
     "CtcGreedy",
+    "CtcPrefix",
     "Decoder",
     "Errors",
     "Hotwords",
@@ -33,6 +36,7 @@ __all__ = [
     "LanguageModel",
     "LogProbs",
     "NGram",
+    "Scorer",
     "Step",
     "Tuning",
     "Vocabulary",
@@ -43,6 +47,7 @@ __all__ = [
     "errors",
     "estimate",
     "repeat",
+    "rescore",
     "tune",
 ]
 
@@ -59,6 +64,7 @@ _HOMES = {
         "CtcBeam",
         "CtcGreedy",
     ),
+    "ensemble": ("Scorer",),
     "hotwords": ("Hotwords",),
     "interfaces": (
         "Decoder",
@@ -68,6 +74,7 @@ _HOMES = {
         "Step",
         "Word",
     ),
+    "joint": ("CtcPrefix", "rescore"),
     "nest": ("repeat",),
     "ngram": (
         "NGram",

@@ -130,9 +130,7 @@ def _states(
     """The log-probabilities, the states' ids (S,), and which may be entered from two before (S - 2,)."""
     checks.integer("blank", blank, least=0)
     array = checks.ctc_log_probs(log_probs, blank=blank).astype(np.float64)
-    for token in tokens:
-        if not 0 <= token < array.shape[1] or token == blank:
-            raise ValueError(f"tokens are ids under V = {array.shape[1]} and not the blank {blank}, got {token}")
+    checks.ids(tokens, array.shape[1], blank=blank)
     return array, *_lattice(tokens, blank)
 
 

@@ -24,6 +24,22 @@ def between(name: str, value: float, least: float, most: float) -> None:
         raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {value!r}")
 
 
+def ids(tokens: Any, size: int, *, blank: int) -> None:
+    """Raises ValueError unless the tokens are a sequence of ids under `size`, without the blank."""
+    if not isinstance(tokens, Sequence | np.ndarray) or isinstance(tokens, str | bytes):
+        raise ValueError(f"tokens must be a sequence of ids, got {tokens!r}")
+    for token in tokens:
+        whole = isinstance(token, int | np.integer) and not isinstance(token, bool)
+        if not whole or not 0 <= token < size or token == blank:
+            raise ValueError(f"tokens are ids under V = {size} and not the blank {blank}, got {token!r}")
+
+
+def number(name: str, value: Any) -> None:
+    """Raises ValueError unless `value` is a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise ValueError(f"{name} must be a number, got {value!r}")
+
+
 def one_of(name: str, value: str, names: Sequence[str]) -> None:
     """Raises ValueError unless the value is one of the names."""
     if value not in names:

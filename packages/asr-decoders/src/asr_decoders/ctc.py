@@ -114,6 +114,9 @@ class CtcBeam:
         checks.n_best(self.n_best, self.beam_size)
         if self.top_k is not None:
             checks.integer("top_k", self.top_k, least=1)
+        for name in ("token_min_log_prob", "cumulative", "beam_threshold"):
+            if getattr(self, name) is not None:
+                checks.number(name, getattr(self, name))
         if self.token_min_log_prob is not None and not self.token_min_log_prob <= 0:
             raise ValueError(f"token_min_log_prob must be a log-probability, <= 0, got {self.token_min_log_prob}")
         if self.cumulative is not None and not 0 < self.cumulative <= 1:

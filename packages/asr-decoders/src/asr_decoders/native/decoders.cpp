@@ -1599,7 +1599,7 @@ ABI int32_t asr_search_paths(Search* search, int64_t count, int32_t final, Outpu
 }
 
 // Whether the labels are ids.
-bool are_ids(const int64_t* tokens, int64_t U, int64_t blank, int64_t V) {
+static bool are_ids(const int64_t* tokens, int64_t U, int64_t blank, int64_t V) {
   const auto is_id = [&](int64_t token) { return token >= 0 && token < V; };
   return is_id(blank) && std::all_of(tokens, tokens + U, is_id);
 }
