@@ -7,7 +7,7 @@ comes later is aligned from the state in which the best hypothesis's path is the
 
 Two hypotheses that differ early and agree ever after would stand side by side for ever. So every DECIDE frames those
 leave the beam that contradict what the best one said both then and DECIDE frames before: utterances of less than
-2 DECIDE frames are decoded as though there were no such rule.
+2 DECIDE = 8192 frames are decoded as though there were no such rule.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,8 +21,9 @@ from asr_decoders.search import Backend
 from asr_decoders.trie import shared
 
 SETTLE = 2048
-DECIDE = 4 * SETTLE
+DECIDE = 2 * SETTLE
 ALL = 1 << 31  # hypotheses
+LARGE = 256  # frames; larger pieces are not joined
 
 Array = NDArray[Any]
 Span = tuple[int, int]
@@ -129,8 +130,8 @@ def _spans(aligned: Aligned, path: Array, count: int, end: int) -> NDArray[np.in
 
 
 def _append(pieces: tuple[Array, ...], piece: Array) -> tuple[Array, ...]:
-    """The pieces and one more, like numbers of a binary counter: few, and each frame is copied a few times only."""
-    while pieces and len(pieces[-1]) <= len(piece):
+    """The pieces and one more, joined like a binary counter's: few, and each frame is copied a few times only."""
+    while pieces and len(pieces[-1]) <= min(len(piece), LARGE):
         piece = np.concatenate((pieces[-1], piece))
         pieces = pieces[:-1]
     return (*pieces, piece)

@@ -105,7 +105,8 @@ def _header(path: str | Path, data: mmap.mmap) -> tuple[_Header, int]:
         raise ValueError(f"{path}: a probing multiplier of at least 1 expected, got {multiplier}")
     counts = struct.unpack_from(f"<{order}Q", data, at)
     if max(counts) >= 1 << 48 or counts[0] == 0:
-        raise ValueError(f"{path}: {counts} n-grams of order 1, 2 ... cannot be: the header is damaged")
+        given = ", ".join(str(count) for count in counts[:5])
+        raise ValueError(f"{path}: n-grams of order 1 to {order} cannot be {given} ...: the header is damaged")
     return _Header(_KINDS[kind], multiplier, bool(has_words), counts), _align(at + 8 * order)
 
 
