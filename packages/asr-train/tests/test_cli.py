@@ -77,7 +77,7 @@ def test_mistakes_are_told_before_tensorflow_is_loaded(arguments: list[str], tmp
 
 
 def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "no such command 'trian'; the commands are quickstart, tokenizer, train" in refused(capsys, "trian")
+    assert "no such command 'trian'; the commands are quickstart, tokenizer, records, train" in refused(capsys, "trian")
     assert "--output" in refused(capsys, "train", "-c", "digits-las")
     assert "--config is missing: give a YAML file or a recipe (digits-" in refused(
         capsys, "train", "-o", tmp_path / "x"

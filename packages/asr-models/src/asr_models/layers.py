@@ -10,19 +10,53 @@ from asr_models.initial import glorot, weight
 def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int, *, training: bool) -> tf.Tensor:
     """Dropout whose mask is a function of `seed` and of the `place` in the model, and of nothing else.
 
+    With a seed for each row, `(B, 2)`, a row's mask does not depend on the other rows, nor on padding behind it.
+
     Raises:
         ValueError: in training without a seed.
     """
     if not training or rate == 0:
         return values
-    return tf.nn.experimental.stateless_dropout(values, rate, fold_in(seed, place), rng_alg="philox")
+    keep = uniform(values, seed, place) >= rate
+    return tf.where(keep, values / tf.cast(1 - rate, values.dtype), tf.zeros([], values.dtype))
+
+
+def uniform(like: tf.Tensor, seed: tf.Tensor | None, place: int) -> tf.Tensor:
+    """Numbers from 0 to 1 of the shape of `like` `(B, ...)`; `seed` is `(2,)`, or one for each row `(B, 2)`.
+
+    Raises:
+        ValueError: without a seed.
+    """
+    shape, seed = tf.shape(like), fold_in(seed, place)
+    if seed.shape.rank == 1:
+        return _uniform(shape, seed)
+    row = tf.TensorSpec(like.shape[1:], tf.float32)
+    return tf.ensure_shape(tf.map_fn(lambda own: _uniform(shape[1:], own), seed, fn_output_signature=row), like.shape)
+
+
+def _uniform(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """The upper 24 bits of whole numbers: of floating ones, XLA makes others from the same bits than TensorFlow."""
+    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
+    return tf.cast(tf.bitwise.right_shift(bits, 8), tf.float32) * 2.0**-24 + 0.5
 
 
 def fold_in(seed: tf.Tensor | None, place: int) -> tf.Tensor:
-    """A seed of its own for each place that draws numbers."""
+    """A seed of its own, or one for each row, for each place that draws numbers."""
     if seed is None:
         raise ValueError("training=True draws random numbers: expected seed=(2,) int32, got None")
-    return tf.random.experimental.stateless_fold_in(tf.cast(seed, tf.int32), place)
+    seed = tf.cast(seed, tf.int32)
+    if seed.shape.rank == 1:
+        return tf.random.experimental.stateless_fold_in(seed, place, alg="philox")
+    return tf.map_fn(lambda own: tf.random.experimental.stateless_fold_in(own, place, alg="philox"), seed)
+
+
+def across_replicas(*sums: tf.Tensor) -> list[tf.Tensor]:
+    """Sums over all replicas of a running `tf.distribute` strategy; the given ones where there is one replica."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return list(sums)
+    # The identity gives a tensor its device, which a strategy asks for.
+    return list(context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.identity(value) for value in sums]))
 
 
 class Dense(keras.Layer):
@@ -38,14 +72,16 @@ class Dense(keras.Layer):
 
     def call(self, values: tf.Tensor) -> tf.Tensor:
         """`(..., D)` -> `(..., units)`."""
-        product = tf.tensordot(values, tf.convert_to_tensor(self.kernel), 1)
+        # Not tensordot: in a loop, its gradient transposes by an order that XLA must know and does not.
+        product = tf.einsum("...d,du->...u", values, tf.convert_to_tensor(self.kernel))
         return product if self.bias is None else product + tf.convert_to_tensor(self.bias)
 
 
 class BatchNorm(keras.Layer):
     """Batch normalisation over the real frames of a batch (sequence-wise: Laurent et al., 2015, arXiv:1510.01378).
 
-    Padding enters neither the statistics nor, by the mask that multiplies it, the output.
+    Padding enters neither the statistics nor, by the mask that multiplies it, the output. Under a strategy of
+    `tf.distribute` the statistics are those of all replicas together.
     """
 
     def __init__(self, units: int, *, momentum: float = 0.95, epsilon: float = 1e-3, name: str | None = None) -> None:
@@ -71,9 +107,11 @@ class BatchNorm(keras.Layer):
     def _statistics(self, values: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         axes = list(range(values.shape.rank - 1))
         per_frame = tf.cast(tf.reduce_prod(tf.shape(values)[2:-1]), values.dtype)
-        count = tf.maximum(tf.reduce_sum(mask) * per_frame, 1.0)
-        mean = tf.reduce_sum(values * mask, axes) / count
-        return mean, tf.reduce_sum(tf.square(values - mean) * mask, axes) / count
+        total, count = across_replicas(tf.reduce_sum(values * mask, axes), tf.reduce_sum(mask) * per_frame)
+        count = tf.maximum(count, 1.0)
+        mean = total / count
+        (squares,) = across_replicas(tf.reduce_sum(tf.square(values - mean) * mask, axes))
+        return mean, squares / count
 
     def _remember(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         for memory, value in ((self.mean, mean), (self.variance, variance)):

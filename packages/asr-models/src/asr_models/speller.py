@@ -10,7 +10,7 @@ from asr_models.attention import DotAttention, LocationAttention, Memory
 from asr_models.configs import LasConfig
 from asr_models.initial import glorot, orthogonal, weight
 from asr_models.interfaces import Encoded
-from asr_models.layers import Dense, dropout, fold_in
+from asr_models.layers import Dense, dropout, uniform
 from asr_models.recurrent import lstm_cell
 
 
@@ -119,32 +119,43 @@ class LstmSpeller(keras.Layer):
         return self.output_layer(dropout(spoken, self.config.dropout, seed, place, training=training))
 
     def call(
-        self, memory: Encoded, tokens: tf.Tensor, *, training: bool = False, seed: tf.Tensor | None = None
+        self,
+        memory: Encoded,
+        tokens: tf.Tensor,
+        *,
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+        sampling: tf.Tensor | float | None = None,
     ) -> tf.Tensor:
         """Teacher forcing: `tokens` `(B, U)`, of which the first is the begin token -> logits `(B, U, V)`.
 
-        In training a token is replaced by the speller's own last guess with probability `config.sampling`.
+        In training a token is replaced by the speller's own last guess with probability `sampling`, a number or a
+        scalar tensor that grows from step to step; None is `config.sampling`.
         """
-        sampling = training and self.config.sampling > 0
-        steps, state = tf.shape(tokens)[1], self.start(memory)
+        rate = self.config.sampling if sampling is None else sampling
+        guesses = training and self.config.sampling > 0
+        known = tokens.shape[1]
+        steps, state = tf.shape(tokens)[1] if known is None else known, self.start(memory)
         by_step = tf.transpose(tokens)
-        if sampling:
-            draws = tf.random.stateless_uniform(tf.shape(by_step), fold_in(seed, 101), alg="philox")
-            own_guess = draws < self.config.sampling
+        if guesses:
+            draws = tf.transpose(uniform(tokens, seed, 101))
+            own_guess = draws < rate
 
         out = tf.TensorArray(tf.float32, steps, element_shape=[tokens.shape[0], self.output_layer.kernel.shape[0]])
 
         def body(u: tf.Tensor, guess: tf.Tensor, changing: _Changing, out: tf.TensorArray) -> tuple[Any, ...]:
             token = by_step[u]
-            if sampling:
+            if guesses:
                 token = tf.where(own_guess[u], guess, token)
             spoken, after = self.step(token, SpellerState(*changing, state.memory))
-            if sampling:
+            if guesses:
                 guess = tf.argmax(tf.stop_gradient(self.logits(spoken)), -1, output_type=tf.int32)
             return u + 1, guess, tuple(after[:-1]), out.write(u, spoken)
 
         # Nothing was guessed before the first step: its guess is its token. The memory stays out of the loop's state:
         # what a loop carries is kept for the gradient once a step.
-        *_, out = tf.while_loop(lambda u, *_: u < steps, body, (0, by_step[0], tuple(state[:-1]), out))
+        *_, out = tf.while_loop(
+            lambda u, *_: u < steps, body, (0, by_step[0], tuple(state[:-1]), out), maximum_iterations=known
+        )
         spoken = tf.transpose(out.stack(), [1, 0, 2])
         return self.logits(spoken, training=training, seed=seed, place=102)

@@ -1,29 +1,32 @@
-"""From utterances to padded batches: a plan in numpy, carried out by tf.data.
+"""From a plan to padded batches: carried out by tf.data, in threads, in the order of the plan."""
 
-Which utterances share a batch is decided before an epoch starts, from their durations and a seed alone. So the order
-can be had again when a run is resumed, and a step number says where in the data a run is.
-"""
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-import asr_features
-from asr_train.config import AugmentConfig
-from asr_train.manifest import Utterance, read_audio
-from asr_train.tokenizer import Tokenizer
+from asr_train.config import DataConfig
+from asr_train.manifest import Utterance
+from asr_train.meter import Meter
+from asr_train.plan import Doubles, Ints, Shape, edges, padding_share, plan, rows_within, shard_of
+from asr_train.quarantine import BadUtteranceError, Quarantine
+from asr_train.reader import Floats, Normalize, Reader, normalized
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
-Normalize = Callable[[Floats], Floats]
+__all__ = ["Batch", "Normalize", "Pipeline", "Reader", "Shape", "normalized", "pad", "padding_share", "plan"]
+
+MULTIPLE = 8
+"""Fixed sizes are multiples of this, as memory and matrix units like them."""
 
 
 class Batch(NamedTuple):
-    """A padded batch. Padding is zero, and the lengths say where it begins."""
+    """A padded batch. Padding is zero, and the lengths say where it begins.
+
+    A row that is no utterance, because its file is bad or to fill up a batch, has lengths 0 and number -1.
+    """
 
     features: tf.Tensor
     """`(B, T, F)` float32."""
@@ -37,81 +40,9 @@ class Batch(NamedTuple):
     """`(B,)` int32: which utterances these are."""
 
 
-def normalized(samples: Floats, frontend: asr_features.Frontend, normalize: Normalize | None) -> Floats:
-    """`(N,)` samples -> what a model reads, `(T, F)`, in training and in use alike."""
-    features = frontend(samples)
-    return features if normalize is None else normalize(features)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reader:
-    """An utterance to features and labels; in training, augmented anew in every epoch."""
-
-    frontend: asr_features.Frontend
-    normalize: Normalize | None
-    tokenizer: Tokenizer
-    augment: AugmentConfig | None = None
-    seed: int = 0
-
-    def __call__(self, utterance: Utterance, row: int, epoch: int) -> tuple[Floats, Ints]:
-        """Features `(T, F)` and labels `(U,)`; equal (seed, epoch, row) give equal features.
-
-        Raises:
-            UserError: the audio cannot be read.
-        """
-        samples = read_audio(utterance, self.frontend.sample_rate)
-        rng = np.random.default_rng([self.seed, epoch, row])
-        if self.augment is not None and self.augment.speed != (1.0,):
-            samples = asr_features.speed(samples, float(rng.choice(self.augment.speed)))
-        features = normalized(samples, self.frontend, self.normalize)
-        if self.augment is not None and isinstance(self.augment.spec_augment, asr_features.SpecAugment):
-            features = self.augment.spec_augment(features, rng)
-        return features, np.array(self.tokenizer.encode(utterance.text), np.int32)
-
-
-def plan(
-    seconds: Sequence[float],
-    *,
-    batch_seconds: float,
-    buckets: int = 1,
-    rng: np.random.Generator | None = None,
-) -> list[Ints]:
-    """Divide utterances of similar duration into batches of at most `batch_seconds`, padding included.
-
-    Args:
-        seconds: the duration of each utterance.
-        batch_seconds: an utterance longer than this makes a batch of its own.
-        buckets: durations are cut into so many ranges of equally many utterances, which are shuffled within each.
-        rng: shuffles utterances and batches. Without it: by duration, longest first.
-
-    Returns:
-        The rows of each batch; every row is in exactly one.
-    """
-    order = np.argsort(np.negative(seconds), kind="stable").astype(np.int32)
-    if rng is not None:
-        order = np.concatenate([rng.permutation(part) for part in np.array_split(order, buckets)])
-    batches: list[list[int]] = []
-    longest = 0.0
-    for row in order.tolist():
-        longest = max(longest, seconds[row])
-        if not batches or longest * (len(batches[-1]) + 1) > batch_seconds:
-            batches.append([])
-            longest = seconds[row]
-        batches[-1].append(row)
-    planned = [np.array(batch, np.int32) for batch in batches]
-    return planned if rng is None else [planned[n] for n in rng.permutation(len(planned))]
-
-
-def padding_share(seconds: Sequence[float], planned: list[Ints]) -> float:
-    """The share of a plan's frames that are padding."""
-    real = sum(float(np.sum(np.take(seconds, rows))) for rows in planned)
-    padded = sum(float(np.max(np.take(seconds, rows))) * len(rows) for rows in planned)
-    return 1 - real / padded if padded else 0.0
-
-
-def pad(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
-    """Arrays `(n, ...)` of several lengths -> `(B, longest, ...)`, zero beyond each."""
-    longest = max(len(array) for array in arrays)
+def pad(arrays: Sequence[NDArray[np.generic]], longest: int = 0) -> NDArray[np.generic]:
+    """Arrays `(n, ...)` of several lengths -> `(B, n of the longest, ...)`, at least `longest`; zero beyond each."""
+    longest = max(longest, *(len(array) for array in arrays))
     out = np.zeros((len(arrays), longest, *arrays[0].shape[1:]), arrays[0].dtype)
     for row, array in enumerate(arrays):
         out[row, : len(array)] = array
@@ -119,22 +50,99 @@ def pad(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
 
 
 class Pipeline:
-    """Reads planned batches ahead, in threads, in the order of the plan.
+    """Plans the batches of an epoch, and reads planned batches ahead in threads.
+
+    The plan, and what a row of it becomes, depend on (seed, epoch, row) alone: not on threads, workers or replicas.
 
     Attributes:
         error: what went wrong in a reading thread; tf.data itself keeps only its text.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], reader: Reader, *, threads: int = 2, ahead: int = 4) -> None:
-        self.utterances, self.reader, self.threads, self.ahead = utterances, reader, threads, ahead
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        reader: Reader,
+        *,
+        data: DataConfig | None = None,
+        shuffle: bool = True,
+        quarantine: Quarantine | None = None,
+        meter: Meter | None = None,
+        ahead: int = 4,
+    ) -> None:
+        """Utterances must have their `seconds`; without a quarantine the first bad one ends the epoch."""
+        self.utterances, self.reader, self.data = utterances, reader, data or DataConfig()
+        self.shuffle, self.quarantine, self.meter, self.ahead = shuffle, quarantine, meter or Meter(), ahead
+        self.seconds = np.array([u.seconds or 0.0 for u in utterances])
         self.error: Exception | None = None
 
-    def __call__(self, planned: list[Ints], *, epoch: int = 0, start: int = 0) -> tf.data.Dataset:
-        """The batches of a plan from number `start` on."""
+    def plan(self, epoch: int = 0) -> list[Ints]:
+        """The rows of each global batch of an epoch; without shuffling the longest come first."""
+        durations, batch_seconds = self.durations(epoch), self.data.batch_seconds
+        if self.shuffle:
+            rng = np.random.default_rng([self.reader.seed, epoch])
+            return plan(durations, batch_seconds=batch_seconds, bounds=self.bounds, rng=rng)
+        if self.data.static_shapes:
+            return plan(durations, batch_seconds=batch_seconds, bounds=self.bounds)[::-1]
+        return plan(durations, batch_seconds=batch_seconds)
+
+    def durations(self, epoch: int) -> Doubles:
+        """`(N,)` seconds of each utterance in an epoch, at the speed that it has there."""
+        return self.seconds / self.reader.speeds(np.arange(len(self.seconds), dtype=np.int32), epoch)
+
+    @cached_property
+    def bounds(self) -> Doubles:
+        """The longest duration of each bucket, ascending; the same in every epoch."""
+        speeds = (1.0,) if self.reader.augment is None else self.reader.augment.speed
+        return edges(np.concatenate([self.seconds / factor for factor in speeds]), self.data.buckets)
+
+    @cached_property
+    def shapes(self) -> list[Shape]:
+        """The sizes of global batches, one a bucket, the most memory first.
+
+        With `data.static_shapes` every batch has one of them, but for rows that fill it up to a multiple of the
+        workers; else these are the largest that batches can be.
+        """
+        return sorted(self._shapes, key=lambda shape: (shape.rows * shape.frames, shape.frames), reverse=True)
+
+    @cached_property
+    def _shapes(self) -> list[Shape]:
+        """The shape of each bucket, in the order of `bounds`."""
+        counts = np.array([len(self.reader.tokenizer.encode(u.text)) for u in self.utterances])
+        fastest = 1.0 if self.reader.augment is None else max(self.reader.augment.speed)
+        shortest = self.seconds / fastest  # an utterance may be in the bucket of this, or in any longer one
+        return [
+            Shape(
+                rows_within(float(bound), self.data.batch_seconds),
+                _multiple(self.reader.frames(float(bound))),
+                _multiple(int(counts[shortest <= bound].max(initial=1))),
+            )
+            for bound in self.bounds
+        ]
+
+    def shape_of(self, rows: Ints, epoch: int) -> Shape:
+        """The least of `shapes` that a planned batch fits into."""
+        longest = float(np.max(self.seconds[rows] / self.reader.speeds(rows, epoch)))
+        fitting = [s for s, b in zip(self._shapes, self.bounds, strict=True) if longest <= b and len(rows) <= s.rows]
+        return min(fitting, key=lambda shape: shape.rows * shape.frames)
+
+    def __call__(
+        self, planned: Sequence[Ints], *, epoch: int = 0, start: int = 0, shard: tuple[int, int] = (0, 1)
+    ) -> tf.data.Dataset:
+        """The batches of a plan from number `start` on, as a dataset of `Batch`.
+
+        Args:
+            planned: rows of the global batches.
+            epoch: decides, with the reader's seed, how they are augmented.
+            start: the first batch that is wanted.
+            shard: (index, count) of a worker or replica: it gets its equal part of the rows of every batch, in order.
+
+        A dataset raises tf.errors.OpError for whatever goes wrong in it; `error` is then the cause, a UserError where
+        more utterances are bad than the quarantine may hold.
+        """
 
         def load(number: NDArray[np.int64]) -> tuple[NDArray[np.generic], ...]:
             try:
-                return self._batch(planned[int(number)], epoch)
+                return self._batch(planned[int(number)], epoch, shard)
             except Exception as error:
                 self.error = error
                 raise
@@ -147,11 +155,42 @@ class Pipeline:
             return Batch(*(tf.ensure_shape(t, shape) for t, shape in zip(tensors, shapes, strict=True)))
 
         numbers = tf.data.Dataset.range(start, len(planned))
-        return numbers.map(read, num_parallel_calls=self.threads, deterministic=True).prefetch(self.ahead)
+        return numbers.map(read, num_parallel_calls=self.data.threads, deterministic=True).prefetch(self.ahead)
 
-    def _batch(self, rows: Ints, epoch: int) -> tuple[NDArray[np.generic], ...]:
-        pairs = [self.reader(self.utterances[row], int(row), epoch) for row in rows]
-        features, labels = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        lengths = (np.array([len(part) for part in parts], np.int32) for parts in (features, labels))
-        feature_lengths, label_lengths = lengths
-        return pad(features), feature_lengths, pad(labels), label_lengths, rows
+    def _batch(self, planned: Ints, epoch: int, shard: tuple[int, int]) -> tuple[NDArray[np.generic], ...]:
+        before = time.thread_time()
+        shape = self.shape_of(planned, epoch) if self.data.static_shapes else Shape(len(planned), 1, 1)
+        rows = shard_of(planned, shape.rows, shard)
+        features, labels = [], []
+        for place, row in enumerate(rows):
+            pair = self._read(int(row), epoch, shape) if row >= 0 else None
+            if pair is None:
+                rows[place] = -1
+                pair = np.zeros((0, self.reader.frontend.dim), np.float32), np.zeros(0, np.int32)
+            features.append(pair[0])
+            labels.append(pair[1])
+        feature_lengths, label_lengths = (
+            np.array([len(part) for part in parts], np.int32) for parts in (features, labels)
+        )
+        padded = pad(features, shape.frames)
+        self.meter.read(feature_lengths, padded.shape[1], time.thread_time() - before)
+        return padded, feature_lengths, pad(labels, shape.labels), label_lengths, rows
+
+    def _read(self, row: int, epoch: int, shape: Shape) -> tuple[Floats, Ints] | None:
+        """Features and labels; None for an utterance that is bad, once it is listed."""
+        utterance = self.utterances[row]
+        try:
+            features, labels = self.reader(utterance, row, epoch)
+            if self.data.static_shapes and len(features) > shape.frames:
+                told = f"{len(features)} frames, more than its {utterance.seconds:g} s have; correct its duration"
+                raise BadUtteranceError(utterance, f"{utterance.audio}: {told}")
+        except BadUtteranceError as bad:
+            if self.quarantine is None:
+                raise
+            self.quarantine.add(bad)
+            return None
+        return features, labels
+
+
+def _multiple(size: int) -> int:
+    return -(-size // MULTIPLE) * MULTIPLE

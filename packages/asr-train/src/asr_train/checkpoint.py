@@ -1,22 +1,33 @@
-"""Whole-state checkpoints: everything that a run needs to go on, written atomically."""
+"""Whole-state checkpoints: everything that a run needs to go on, written atomically. Nothing here knows TensorFlow.
+
+A checkpoint is a folder `step-N`: a safetensors file for each group of arrays (`model`, `optimizer`, and `ema` and
+`scale` where there are such), `progress.json`, and the sums of them all. Seeds need no place in it: they are made of
+the run's seed and the step.
+"""
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import keras
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from typing import NamedTuple
 
 from asr_train.errors import UserError
-from asr_train.folders import check_folder, whole_folder
+from asr_train.files import Arrays, read_arrays, write_arrays, writing
+from asr_train.folders import check_folder, recover, remove, whole_folder
 
-Arrays = dict[str, NDArray[Any]]
-KEEP = 2
+FORMAT = 2
+NEWEST = 2
+"""So many are kept whatever their worth: if the newest turns out damaged, there is another."""
+
+
+class Score(NamedTuple):
+    """A validation; the smaller is the better."""
+
+    wer: float
+    loss: float
+    step: int
 
 
 @dataclass(kw_only=True)
@@ -30,73 +41,124 @@ class Progress:
     batch: int = 0
     """Batches done of the epoch in progress: the position in the data."""
     seconds: float = 0.0
-    """Time spent."""
+    """Time spent in training."""
     loss: float = 0.0
     """Sum of the losses of the epoch in progress."""
     tokens: float = 0.0
     """Number of labels under that sum."""
-    best: tuple[float, float] = (float("inf"), float("inf"))
-    """WER and loss of the best validation."""
+    scores: list[Score] = field(default_factory=list)
+    """Of all validations, in their order."""
+    schedule: dict[str, float] = field(default_factory=dict)
+    """What a schedule remembers, such as that of the plateau."""
+    averaged: bool = False
+    """The run is over, and its checkpoints were averaged."""
+
+    def validated(self, wer: float, loss: float) -> bool:
+        """Note the scores at the end of an epoch; whether they are the best so far."""
+        leads = not self.scores or (wer, loss) < min(self.scores)[:2]
+        self.scores = [one for one in self.scores if one.step != self.step] + [Score(wer, loss, self.step)]
+        return leads
+
+    @property
+    def stale(self) -> int:
+        """How many validations there were after the best one."""
+        return len(self.scores) - 1 - self.scores.index(min(self.scores)) if self.scores else 0
+
+    def last(self, count: int) -> list[int]:
+        """The steps at which the last epochs ended, oldest first."""
+        return [one.step for one in self.scores[-count:]] if count else []
+
+    def best(self, count: int) -> list[int]:
+        """The steps of the best validations, best first."""
+        return [one.step for one in sorted(self.scores)[:count]]
 
 
-def arrays_of(model: keras.Model) -> Arrays:
-    """The model's weights by name."""
-    return {variable.path: np.asarray(variable) for variable in model.variables}
+class Timer:
+    """When the next checkpoint is due: after so many steps, or so many minutes of wall time."""
+
+    def __init__(self, *, steps: int | None = None, minutes: float | None = None) -> None:
+        self.steps, self.minutes, self.saved = steps, minutes, time.monotonic()
+
+    def due(self, step: int) -> bool:
+        """Whether to save after this step; if so, the minutes begin anew."""
+        by_steps = self.steps is not None and step % self.steps == 0
+        by_time = self.minutes is not None and time.monotonic() - self.saved >= 60 * self.minutes
+        if by_steps or by_time:
+            self.saved = time.monotonic()
+        return by_steps or by_time
 
 
-def assign(model: keras.Model, arrays: Mapping[str, NDArray[Any]], where: str) -> None:
-    """Set every weight of a model.
+def save(
+    folder: Path, groups: Mapping[str, Arrays], progress: Progress, *, keep_last: int = 1, keep_best: int = 0
+) -> Path:
+    """Write `folder/step-N`, and remove those that are of no more use; the newest two stay in any case.
+
+    Args:
+        folder: of the run's checkpoints; the run's own folder, its parent, must be there.
+        groups: at least `model` and `optimizer`; arrays by name.
+        progress: where the run is.
+        keep_last: of so many last epochs, the ends are kept.
+        keep_best: of so many best validations, those at which they were made are kept.
 
     Raises:
-        UserError: a weight is missing, unknown or of another shape.
+        UserError: the disk is full, read-only or gone. The other checkpoints are as they were.
     """
-    expected = {variable.path: variable for variable in model.variables}
-    for name in sorted(expected.keys() ^ arrays.keys()):
-        raise UserError(f"{where}: weight {name} is {'missing' if name in expected else 'not one of this model'}")
-    for name, variable in expected.items():
-        if tuple(variable.shape) != arrays[name].shape:
-            raise UserError(f"{where}: weight {name} has shape {arrays[name].shape}, expected {tuple(variable.shape)}")
-        variable.assign(arrays[name])
-
-
-def save(folder: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, progress: Progress) -> Path:
-    """Write `folder/step-N` and remove all but the newest two."""
-    target = folder / f"step-{progress.step:08d}"
-    with whole_folder(target) as partial:
-        save_file(arrays_of(model), partial / "model.safetensors")
-        # The names of an optimizer's variables need not be unique; their order is fixed by the model's.
-        moments = {f"{n:05d}": np.asarray(variable) for n, variable in enumerate(optimizer.variables)}
-        save_file(moments, partial / "optimizer.safetensors")
-        (partial / "progress.json").write_text(json.dumps(asdict(progress)), encoding="utf-8")
-    for old in sorted(folder.glob("step-*"))[:-KEEP]:
-        shutil.rmtree(old)
+    target = path_of(folder, progress.step)
+    before = names(folder)
+    last = f"the last good checkpoint is {before[-1]}" if before else "there is no checkpoint yet"
+    with writing(target, f"{last}; make room, or mend the disk, and continue with --resume"):
+        folder.mkdir(exist_ok=True)  # but not its parent: a disk that is gone must not be written beside
+        with whole_folder(target) as partial:
+            for name, arrays in groups.items():
+                write_arrays(partial / f"{name}.safetensors", arrays)
+            values = {"format": FORMAT, **asdict(progress)}
+            (partial / "progress.json").write_text(json.dumps(values), encoding="utf-8")
+        _prune(folder, [*progress.last(keep_last), *progress.best(keep_best)])
     return target
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, if it is kept."""
+    return folder / f"step-{step:08d}"
+
+
+def names(folder: Path) -> list[str]:
+    """The names of the checkpoints, oldest first."""
+    return sorted(path.name for path in folder.glob("step-*"))
+
+
+def _prune(folder: Path, worth: Sequence[int]) -> None:
+    kept = {path_of(folder, step) for step in worth}
+    for name in names(folder)[:-NEWEST]:
+        if folder / name not in kept:
+            remove(folder / name)
+    for leftover in folder.glob(".step-*"):  # of processes that died
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def newest(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint that is whole, and a word about each newer one that is not."""
+    for old in folder.glob(".step-*.old"):
+        recover(folder / old.name.removeprefix(".").removesuffix(".old"))
     complaints: list[str] = []
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for name in reversed(names(folder)):
         try:
-            check_folder(path, ("model.safetensors", "optimizer.safetensors", "progress.json"))
-        except UserError as error:
+            check_folder(folder / name, ("model.safetensors", "optimizer.safetensors", "progress.json"))
+        except (UserError, OSError) as error:
             complaints.append(f"skipped a damaged checkpoint: {error}")
         else:
-            return path, complaints
+            return folder / name, complaints
     return None, complaints
 
 
-def restore(path: Path, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> Progress:
-    """Set model and optimizer to a checkpoint.
+def read(path: Path) -> tuple[dict[str, Arrays], Progress]:
+    """The groups of arrays of a whole checkpoint, and where the run was.
 
     Raises:
-        UserError: the checkpoint is of another model.
+        UserError: another version of asr-train wrote it.
     """
-    assign(model, load_file(path / "model.safetensors"), str(path))
-    moments = load_file(path / "optimizer.safetensors")
-    if len(moments) != len(optimizer.variables):
-        raise UserError(f"{path}: {len(moments)} optimizer variables, expected {len(optimizer.variables)}")
-    for name, variable in zip(sorted(moments), optimizer.variables, strict=True):
-        variable.assign(moments[name])
     values = json.loads((path / "progress.json").read_text(encoding="utf-8"))
-    return Progress(**{**values, "best": tuple(values["best"])})
+    if values.pop("format", 1) != FORMAT:
+        raise UserError(f"{path}: written by another version of asr-train; continue the run with that one")
+    values["scores"] = [Score(*one) for one in values["scores"]]
+    return {file.stem: read_arrays(file) for file in sorted(path.glob("*.safetensors"))}, Progress(**values)

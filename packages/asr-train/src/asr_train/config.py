@@ -23,6 +23,26 @@ POLICIES = asr_features.POLICIES
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoiseConfig:
+    """Noise that is mixed into a share of the training utterances."""
+
+    probability: float = 0.5
+    snr: tuple[float, float] = (5.0, 30.0)
+    """The lowest and the highest signal-to-noise ratio, in dB."""
+    files: tuple[Path, ...] = ()
+    """Manifests of recorded noise; their texts do not matter."""
+    kinds: tuple[Literal["white", "pink"], ...] = ("white", "pink")
+    """What is made where there are no files."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability is {self.probability}, expected a number from 0 to 1")
+        check_range("snr", self.snr)
+        if not self.kinds:
+            raise ValueError("kinds is empty, expected white, pink or both")
+
+
+@dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """What is done to training utterances only, anew in every epoch."""
 
@@ -30,6 +50,11 @@ class AugmentConfig:
     """The name of a policy (LB, LD, SM, SS, adaptive), or the fields of one."""
     speed: tuple[float, ...] = (1.0,)
     """Factors of which one is drawn for each utterance; 1.1 is faster and higher."""
+    pitch: tuple[float, ...] = (1.0,)
+    """Factors of which one is drawn for each utterance; 1.1 is a higher voice, as of a smaller speaker, as fast."""
+    noise: NoiseConfig | None = None
+    gain: tuple[float, float] | None = None
+    """The lowest and the highest change of level, in dB."""
 
     def __post_init__(self) -> None:
         if isinstance(self.spec_augment, str):
@@ -38,8 +63,11 @@ class AugmentConfig:
                     f"spec_augment is {self.spec_augment!r}, expected one of {', '.join(POLICIES)}, or fields"
                 )
             object.__setattr__(self, "spec_augment", POLICIES[self.spec_augment])
-        if not self.speed or not all(0.5 <= factor <= 2 for factor in self.speed):
-            raise ValueError(f"speed is {list(self.speed)}, expected factors from 0.5 to 2")
+        for name in ("speed", "pitch"):
+            if not getattr(self, name) or not all(0.5 <= factor <= 2 for factor in getattr(self, name)):
+                raise ValueError(f"{name} is {list(getattr(self, name))}, expected factors from 0.5 to 2")
+        if self.gain is not None:
+            check_range("gain", self.gain)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +86,34 @@ class DataConfig:
     train: tuple[Path, ...] = ()
     dev: tuple[Path, ...] = ()
     normalize: Literal["utterance", "global", "none"] = "utterance"
+    records: tuple[Path, ...] = ()
+    """Folders that `asr-train records` wrote, in place of `train`."""
     batch_seconds: float = 240.0
-    """Padded seconds of audio in a batch, at most (one utterance may be longer)."""
+    """Padded seconds of audio in a batch of all workers, at most (one utterance may be longer)."""
     max_seconds: float = 20.0
-    over_length: Literal["filter", "error"] = "filter"
-    buckets: int = 8
+    over_length: Literal["filter", "error", "slice"] = "filter"
+    """What is done with longer utterances: left out, refused, or cut off (a text is not)."""
+    buckets: int = 12
+    """Ranges of duration that batches are made of."""
+    static_shapes: bool = False
+    """Every batch is padded to the fixed size of its bucket, for TPU and XLA."""
+    cache: Literal["none", "memory", "disk"] = "none"
+    """Where features are kept, before SpecAugment; those with noise or gain in them are not."""
+    cache_folder: Path | None = None
+    """For the disk; runs may share it. `cache` in the run's folder if not given."""
+    threads: int = 2
+    """How many batches are read at the same time."""
+    max_bad: int = 0
+    """Utterances that may be missing or broken: they are left out, and listed in quarantine.tsv."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_seconds", "max_seconds", "buckets"):
+        for name in ("batch_seconds", "max_seconds", "buckets", "threads"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
+        if self.max_bad < 0:
+            raise ValueError(f"max_bad is {self.max_bad}, expected 0 or more")
+        if self.train and self.records:
+            raise ValueError("train and records are both given, expected one of the two")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,29 +121,99 @@ class TrainConfig:
     """The training loop."""
 
     epochs: int = 20
+    steps_per_epoch: int | None = None
+    """Batches in an epoch, at most; each epoch draws others. All of them if not given."""
+    max_minutes: float | None = None
+    """Stop after this much training; the learning rate falls to its minimum by then or by the last epoch."""
+    patience: int | None = None
+    """Stop when so many validations in a row were no better than the best before."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: float = 1e-3
     min_learning_rate: float = 1e-5
-    schedule: Literal["warmup-linear", "constant"] = "warmup-linear"
-    warmup_steps: int = 500
+    momentum: float = 0.9
+    """Of sgd."""
+    weight_decay: float = 0.0
+    """Of adamw and sgd, beside the gradient: matrices shrink by learning rate x this in every update."""
     clip_norm: float = 5.0
+    """The gradient of all weights together is no longer than this."""
+    accumulate: int = 1
+    """Batches whose gradients make one update."""
+    ema_decay: float | None = None
+    """Validate and keep a moving average of the weights, such as 0.999."""
+
+    schedule: Literal["warmup-linear", "constant", "noam", "ramp-hold-decay", "plateau"] = "warmup-linear"
+    """See `asr_train.schedules`. Steps of a schedule are updates."""
+    warmup_steps: int | None = None
+    """500, if `warmup_rate` is not given either."""
+    warmup_rate: float | None = None
+    """Share of the run, where no steps are given."""
+    hold_steps: int = 10_000
+    decay_steps: int = 80_000
+    plateau_patience: int = 1
+    plateau_factor: float = 0.5
+
     label_smoothing: float = 0.1
     ctc_weight: float = 0.3
     """The share of CTC in the loss of a Las with `ctc_head`."""
+    sampling_ramp_steps: int = 0
+    """Updates in which scheduled sampling rises from nothing to the model's share."""
+    weight_noise: float = 0.0
+    """Standard deviation of normal noise on matrices while a gradient is taken (Graves, 2011)."""
+    weight_noise_start: int = 0
+    """Updates before it begins."""
+    init_from: Path | None = None
+    """A model folder whose weights the run begins with."""
+    freeze: tuple[str, ...] = ()
+    """Weights that stay as they are: patterns of names such as listener.*"""
+
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the large products; weights, sums and losses stay float32."""
+    jit_compile: bool = False
+    """Compile the whole step by XLA, once a shape; needs data.static_shapes."""
+    device: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    strategy: Literal["auto", "one", "mirrored", "workers"] = "auto"
+    """One device, all devices of this machine, or the workers of TF_CONFIG or Slurm."""
+    deterministic: bool = False
+    """Equal seeds give equal bits, at some cost in speed."""
     seed: int = 1
+
     checkpoint_steps: int = 500
     """A checkpoint every so many steps, beside the one at the end of an epoch."""
-    max_minutes: float | None = None
-    """Stop after this much training; the learning rate falls to its minimum by then or by the last epoch."""
+    checkpoint_minutes: float | None = None
+    keep_last: int = 2
+    keep_best: int = 0
+    """Checkpoints that are kept for their score, beside the last ones; for averaging."""
+    average: Literal["none", "last", "best"] = "none"
+    """At the end, the mean of the last or the best checkpoints is tried, and taken if it is no worse."""
+    max_nonfinite: int = 10
+    """Steps in a row whose loss or gradient may be no number; they are skipped."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "learning_rate", "clip_norm", "checkpoint_steps"):
+        object.__setattr__(self, "freeze", tuple(self.freeze))
+        positive = ("epochs", "learning_rate", "clip_norm", "accumulate", "checkpoint_steps", "keep_last")
+        optional = ("steps_per_epoch", "max_minutes", "patience", "checkpoint_minutes")
+        for name in (*positive, *(name for name in optional if getattr(self, name) is not None)):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a positive number")
-        for name in ("label_smoothing", "ctc_weight"):
-            if not 0 <= getattr(self, name) < 1:
+        for name in ("label_smoothing", "ctc_weight", "momentum", "ema_decay", "warmup_rate"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected a number from 0 to below 1")
-        if self.warmup_steps < 0:
-            raise ValueError(f"warmup_steps is {self.warmup_steps}, expected 0 or more")
+        not_negative = ("warmup_steps", "weight_decay", "min_learning_rate", "weight_noise", "weight_noise_start")
+        for name in (*not_negative, "sampling_ramp_steps", "keep_best", "max_nonfinite", "plateau_patience"):
+            if (getattr(self, name) or 0) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        if self.schedule == "ramp-hold-decay" and not 0 < self.min_learning_rate <= self.learning_rate:
+            raise ValueError(f"min_learning_rate is {self.min_learning_rate}, expected more than 0 for an exponential")
+        if self.average == "best" and not self.keep_best:
+            raise ValueError("average is best, but keep_best is 0, expected how many checkpoints to keep for it")
+        if not 0 < self.plateau_factor < 1:
+            raise ValueError(f"plateau_factor is {self.plateau_factor}, expected a number between 0 and 1")
+
+    @property
+    def rising_steps(self) -> int | None:
+        """Updates of the warm-up; none where it is a share of the run."""
+        return 500 if self.warmup_steps is None and not self.warmup_rate else self.warmup_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +245,16 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.jit_compile and not self.data.static_shapes:
+            raise ValueError("train.jit_compile needs data.static_shapes: each shape is compiled once")
+
+
+def check_range(name: str, ends: tuple[float, float]) -> None:
+    """Raises ValueError unless the ends are decibels in order."""
+    if not -100 <= ends[0] <= ends[1] <= 100:
+        raise ValueError(f"{name} is {list(ends)}, expected the lowest and the highest number of dB, from -100 to 100")
 
 
 def kind_of(part: object, kinds: Mapping[str, type]) -> str:

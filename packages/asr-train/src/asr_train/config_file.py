@@ -19,6 +19,17 @@ import asr_models
 from asr_train.config import FRONTENDS, MODELS, RunConfig, to_dict
 from asr_train.errors import UserError
 
+PATHS = (
+    ("data", "train"),
+    ("data", "dev"),
+    ("data", "records"),
+    ("data", "cache_folder"),
+    ("augment", "noise", "files"),
+    ("tokenizer", "path"),
+    ("train", "init_from"),
+)
+"""The values that are paths, or lists of them."""
+
 
 def from_dict(values: Mapping[str, Any], where: "Where | None" = None) -> RunConfig:
     """Check and build a configuration.
@@ -39,7 +50,10 @@ def from_dict(values: Mapping[str, Any], where: "Where | None" = None) -> RunCon
             parts[section.name] = read_part(given, MODELS, asr_models.PRESETS, "deepspeech2-small", "model", where)
         else:
             parts[section.name] = build(section.default_factory, given, (section.name,), where)
-    return RunConfig(**parts)
+    try:
+        return RunConfig(**parts)
+    except ValueError as error:
+        raise where.error((), str(error)) from None
 
 
 def read_part(
@@ -201,13 +215,16 @@ def read_config(path: Path, settings: tuple[str, ...] = ()) -> RunConfig:
 
 def _anchor(values: dict[str, Any], folder: Path) -> None:
     """Make the file's relative paths absolute, in place."""
-    data, tokenizer = values.get("data"), values.get("tokenizer")
-    if isinstance(data, dict):
-        for key in ("train", "dev"):
-            if isinstance(data.get(key), list):
-                data[key] = [str((folder / item).absolute()) if isinstance(item, str) else item for item in data[key]]
-    if isinstance(tokenizer, dict) and isinstance(tokenizer.get("path"), str):
-        tokenizer["path"] = str((folder / tokenizer["path"]).absolute())
+    for *sections, key in PATHS:
+        within: Any = values
+        for name in sections:
+            within = within.get(name) if isinstance(within, dict) else None
+        if not isinstance(within, dict):
+            continue
+        if isinstance(within.get(key), list):
+            within[key] = [str((folder / item).absolute()) if isinstance(item, str) else item for item in within[key]]
+        elif isinstance(within.get(key), str):
+            within[key] = str((folder / within[key]).absolute())
 
 
 def apply_setting(values: dict[str, Any], setting: str) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from asr_decoders import Errors, errors
-from asr_train.batches import plan
 from asr_train.manifest import Utterance, read_audio
+from asr_train.plan import plan
 from asr_train.recognizer import Recognizer
 
 

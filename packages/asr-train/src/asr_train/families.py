@@ -3,8 +3,11 @@
 A family joins a model to its loss and to its search; `build_family` is the one place where a configuration becomes one.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -22,8 +25,13 @@ class Family(Protocol):
     model: Any
     """The Keras model: its variables are what is trained and saved."""
 
-    def loss(self, batch: Batch, *, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
-        """`(B,)`: the loss of each utterance, summed over its labels."""
+    def loss(
+        self, batch: Batch, *, training: bool, seed: tf.Tensor | None, sampling: tf.Tensor | float = 1.0
+    ) -> tf.Tensor:
+        """`(B,)`: the loss of each utterance, summed over its labels.
+
+        `seed` is `(2,)`, or `(B, 2)` for each utterance its own; `sampling` the part of the model's scheduled sampling.
+        """
         ...
 
     def decode(self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig) -> list[list[Hypothesis]]:
@@ -41,7 +49,9 @@ class Ctc:
         signature = [tf.TensorSpec([None, None, features], tf.float32), tf.TensorSpec([None], tf.int32)]
         self.logits = tf.function(lambda *inputs: self.model(*inputs), input_signature=signature, autograph=False)
 
-    def loss(self, batch: Batch, *, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
+    def loss(
+        self, batch: Batch, *, training: bool, seed: tf.Tensor | None, sampling: tf.Tensor | float = 1.0
+    ) -> tf.Tensor:
         """CTC from each utterance's own lengths; infinite where the text is too long for the audio."""
         logits, lengths = self.model(batch.features, batch.feature_lengths, training=training, seed=seed)
         return asr_models.ctc_loss(logits, lengths, batch.labels, batch.label_lengths, blank=self.blank)
@@ -72,7 +82,9 @@ class Attention:
         self.model = asr_models.Las(config, features=features, vocab_size=tokenizer.size, seed=seed)
         self.step = asr_models.SpellerStep(self.model)
 
-    def loss(self, batch: Batch, *, training: bool, seed: tf.Tensor | None) -> tf.Tensor:
+    def loss(
+        self, batch: Batch, *, training: bool, seed: tf.Tensor | None, sampling: tf.Tensor | float = 1.0
+    ) -> tf.Tensor:
         """Cross-entropy of the labels and the end token, given the begin token and the labels.
 
         In training it is joined by CTC on the listener, where the model has a head for it.
@@ -84,7 +96,8 @@ class Attention:
         real = tf.sequence_mask(batch.label_lengths, tf.shape(batch.labels)[1], dtype=tf.int32)
         targets = tf.pad(batch.labels * real, [[0, 0], [0, 1]]) + ends
         memory = self.model.listen(batch.features, batch.feature_lengths, training=training, seed=seed)
-        logits = self.model.speller(memory, inputs, training=training, seed=seed)
+        rate = self.model.config.sampling * sampling if self.model.config.sampling else None
+        logits = self.model.speller(memory, inputs, training=training, seed=seed, sampling=rate)
         smoothing = self.smoothing if training else 0.0
         spelled = asr_models.cross_entropy(logits, targets, batch.label_lengths + 1, smoothing=smoothing)
         if not (training and self.ctc_weight):
@@ -120,10 +133,23 @@ def build_family(
     seed: int = 0,
     smoothing: float = 0.0,
     ctc_weight: float = 0.0,
+    precision: str = "float32",
 ) -> Family:
-    """The family of a model configuration, with fresh weights."""
-    if isinstance(config, asr_models.LasConfig):
-        return Attention(
-            config, features=features, tokenizer=tokenizer, seed=seed, smoothing=smoothing, ctc_weight=ctc_weight
-        )
-    return Ctc(config, features=features, tokenizer=tokenizer, seed=seed)
+    """The family of a model configuration, with fresh weights; `precision` is that of the large products."""
+    with computing_in(precision):
+        if isinstance(config, asr_models.LasConfig):
+            return Attention(
+                config, features=features, tokenizer=tokenizer, seed=seed, smoothing=smoothing, ctc_weight=ctc_weight
+            )
+        return Ctc(config, features=features, tokenizer=tokenizer, seed=seed)
+
+
+@contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Models that are built inside the block multiply in this precision; their weights are float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -20,12 +20,16 @@ def whole_folder(target: Path) -> Iterator[Path]:
     """
     partial, old = (target.with_name(f".{target.name}.{word}") for word in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    names = sorted(path.name for path in partial.iterdir())
-    (partial / SUMS).write_text("".join(f"{digest(partial / name)}  {name}\n" for name in names), encoding="utf-8")
-    for path in (*partial.iterdir(), partial):
-        _sync(path)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        names = sorted(path.name for path in partial.iterdir())
+        (partial / SUMS).write_text("".join(f"{digest(partial / name)}  {name}\n" for name in names), encoding="utf-8")
+        for path in (*partial.iterdir(), partial):
+            _sync(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)  # a full disk wants its space back
+        raise
     if target.exists():
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
@@ -39,6 +43,14 @@ def recover(target: Path) -> None:
     old = target.with_name(f".{target.name}.old")
     if old.exists() and not target.exists():
         old.rename(target)
+
+
+def remove(target: Path) -> None:
+    """Delete a folder in such a way that a process that dies in it leaves no half of it under that name."""
+    doomed = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(doomed, ignore_errors=True)
+    target.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def digest(path: Path) -> str:

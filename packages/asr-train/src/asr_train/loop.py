@@ -1,142 +1,127 @@
-"""The training loop: epochs of steps, then a validation; made to be read, and to be copied."""
+"""The training loop: epochs of steps, then a validation; made to be read, and to be copied.
 
+Every worker runs it in step with the others. Only the chief writes; what depends on a clock or a signal is the chief's
+to say or is voted on, so that all do the same.
+"""
+
+import signal
 import time
-from typing import Any
+from collections.abc import Sequence
 
-import keras
-import numpy as np
 import tensorflow as tf
 
-from asr_train import checkpoint, model_dir
-from asr_train.batches import Pipeline, Reader, plan
-from asr_train.card import model_card
-from asr_train.checkpoint import Progress
-from asr_train.config import TrainConfig
-from asr_train.evaluation import Evaluation, evaluate
-from asr_train.families import Family, build_family
-from asr_train.recognizer import Recognizer
-from asr_train.reporter import Reporter
+from asr_train.averaging import mean_of_steps
+from asr_train.cluster import Cluster
+from asr_train.evaluation import Evaluation
+from asr_train.plan import Ints
+from asr_train.rehearsal import memory_advice
 from asr_train.run import Run
-from asr_train.schedules import learning_rate
-from asr_train.steps import Step, training_step, validation_step
+from asr_train.schedules import after_validation, done, learning_rate, part_done
+from asr_train.steps import Outcome, knobs_for
+from asr_train.stopping import Stopped
+from asr_train.training import Training
 
 
-def train(run: Run, *, quiet: bool = False) -> Evaluation | None:
+def train(run: Run, *, cluster: Cluster | None = None, quiet: bool = False) -> Evaluation | None:
     """Train from the newest checkpoint, or from the start.
 
+    Args:
+        run: what `prepare` made.
+        cluster: the workers, if there are several; a `Watch` should be open.
+        quiet: write to the run's folder alone.
+
     Returns:
-        The last validation; none if the run was finished already.
+        The last validation, on the chief; none if the run was finished already.
 
     Raises:
-        UserError: audio that cannot be read, a checkpoint of another model.
+        UserError: audio that cannot be read, a checkpoint of another model, memory or disk that is short.
+        Stopped: by a signal, after a checkpoint.
     """
-    config = run.config.train
-    family = build_family(
-        run.config.model,
-        features=run.config.features.dim,
-        tokenizer=run.tokenizer,
-        seed=config.seed,
-        smoothing=config.label_smoothing,
-        ctc_weight=config.ctc_weight,
-    )
-    optimizer = keras.optimizers.Adam(config.learning_rate)
-    optimizer.build(family.model.trainable_variables)
-    with Reporter(run, quiet=quiet) as reporter:
-        found, complaints = checkpoint.newest(run.checkpoints)
-        progress = checkpoint.restore(found, family.model, optimizer) if found else Progress()
-        for note in (*run.notes, *complaints):
-            reporter.say(note)
-        reporter.begin(family.model, progress)
-        step, dev_step = training_step(family, optimizer, config.clip_norm), validation_step(family)
-        last = None
-        while not finished(config, progress):
-            run_epoch(run, step, optimizer, family, progress, reporter)
-            last = validate(run, dev_step, family, progress, reporter)
-            checkpoint.save(run.checkpoints, family.model, optimizer, progress)
-        return last
+    training, last = Training(run, cluster, quiet=quiet), None
+    with training.reporter, training.stop:
+        training.begin()
+        try:
+            while not done(run.config.train, training.progress):
+                run_epoch(training)
+                last = validate(training)
+                training.save()
+            if run.config.train.average != "none" and not training.progress.averaged:
+                last = average(training)
+        except Stopped:
+            training.save()
+            raise
+    return last
 
 
-def finished(config: TrainConfig, progress: Progress) -> bool:
-    """Whether the epochs are done, or the time is up."""
-    return progress.epoch >= config.epochs or (
-        config.max_minutes is not None and progress.seconds >= config.max_minutes * 60
-    )
-
-
-def run_epoch(run: Run, step: Step, optimizer: Any, family: Family, progress: Progress, reporter: Reporter) -> None:
-    """The rest of the epoch that `progress` stands in."""
-    config, data = run.config.train, run.config.data
-    rng = np.random.default_rng([config.seed, progress.epoch])
-    seconds = [u.seconds or 0.0 for u in run.train]
-    planned = plan(seconds, batch_seconds=data.batch_seconds, buckets=data.buckets, rng=rng)
-    pipeline = Pipeline(run.train, reader(run, training=True))
+def run_epoch(training: Training) -> None:
+    """The rest of the epoch that the run stands in."""
+    run, progress, data, config = training.run, training.progress, training.data, training.run.config.train
+    planned = data.plan(progress.epoch)[: config.steps_per_epoch]
+    batches = data(planned, epoch=progress.epoch, start=progress.batch, shard=training.devices.shard)
     before = time.perf_counter()
     try:
-        for batch in pipeline(planned, epoch=progress.epoch, start=progress.batch):
-            rate = learning_rate(config, progress.step, part_done(config, progress, len(planned)))
-            optimizer.learning_rate.assign(rate)
-            total, labels = step(*batch, tf.constant([config.seed, progress.step]))
-            progress.step, progress.batch = progress.step + 1, progress.batch + 1
-            progress.loss, progress.tokens = progress.loss + float(total), progress.tokens + float(labels)
+        for batch in training.meter.watch(batches):
+            part, updates = part_done(config, progress, len(planned)), progress.step // config.accumulate
+            rate = learning_rate(config, updates, part, progress.schedule.get("factor", 1.0))
+            with memory_advice(run.config, f"batch {progress.batch} of epoch {progress.epoch + 1}"):
+                outcome = training.step(batch, knobs_for(config, progress.step), training.wishes(rate))
             now = time.perf_counter()
             progress.seconds, before = progress.seconds + now - before, now
-            reporter.step(progress, float(total) / float(labels), rate, len(planned), len(batch.rows))
-            if progress.step % config.checkpoint_steps == 0:
-                checkpoint.save(run.checkpoints, family.model, optimizer, progress)
-            if config.max_minutes is not None and progress.seconds >= config.max_minutes * 60:
+            if after_step(training, outcome, planned, part):
                 break
     except tf.errors.OpError:
-        if pipeline.error is None:
+        if data.error is None:
             raise
-        raise pipeline.error from None
+        raise data.error from None
 
 
-def part_done(config: TrainConfig, progress: Progress, batches: int) -> float:
-    """How much of the run is over, 0 to 1, by epochs or by time, whichever is further."""
-    by_epochs = (progress.epoch + progress.batch / batches) / config.epochs
-    by_time = progress.seconds / (config.max_minutes * 60) if config.max_minutes else 0.0
-    return max(by_epochs, by_time)
+def after_step(training: Training, outcome: Outcome, planned: Sequence[Ints], part: float) -> bool:
+    """Note what became of a batch, and do what was voted; whether the time is up."""
+    progress, rows = training.progress, planned[training.progress.batch]
+    rate, stop, save, over = outcome.votes
+    training.nonfinite.see(outcome, progress, [training.run.train[row].id for row in rows])
+    progress.step, progress.batch = progress.step + 1, progress.batch + 1
+    if outcome.finite:
+        progress.loss, progress.tokens = progress.loss + outcome.loss, progress.tokens + outcome.labels
+    scalars = {"loss": outcome.loss / max(outcome.labels, 1.0), "learning_rate": rate, "gradient": outcome.norm}
+    training.reporter.step(progress, scalars, batches=len(planned), part=part, rows=rows)
+    if training.devices.cluster is None and training.stop.asked is not None:
+        stop = 1.0  # it came after the vote; alone, none need agree
+    if stop:
+        raise Stopped(training.stop.asked or signal.SIGTERM)
+    if save:
+        training.save()
+    return over > 0
 
 
-def reader(run: Run, *, training: bool) -> Reader:
-    """How utterances of this run are read."""
-    return Reader(
-        frontend=run.config.features,
-        normalize=run.normalize,
-        tokenizer=run.tokenizer,
-        augment=run.config.augment if training else None,
-        seed=run.config.train.seed,
-    )
-
-
-def validate(run: Run, step: Step, family: Family, progress: Progress, reporter: Reporter) -> Evaluation:
+def validate(training: Training) -> Evaluation | None:
     """Loss and WER on the development set; the best recogniser so far is kept. Ends the epoch."""
-    recognizer = Recognizer(
-        frontend=run.config.features,
-        normalize=run.normalize,
-        family=family,
-        tokenizer=run.tokenizer,
-        decode=run.config.decode,
-    )
-    loss = dev_loss(run, step)
-    result = evaluate(recognizer, run.dev, batch_seconds=run.config.data.batch_seconds)
-    progress.epoch, progress.batch = progress.epoch + 1, 0
-    reporter.epoch(progress, loss, result)
+    progress, supply = training.progress, training.meter.take()
+    with training.state.averaged():
+        wer, loss, result = training.scores(progress)
+        progress.epoch, progress.batch = progress.epoch + 1, 0
+        best = after_validation(training.run.config.train, progress, wer, loss)
+        if result:
+            measures = {"padding": supply.padding, "input_wait": supply.wait_share}
+            training.reporter.epoch(progress, loss, result, measures)
+            if best:
+                training.scores.keep(progress, result)
     progress.loss = progress.tokens = 0.0
-    if (result.words.rate, loss) < progress.best:
-        progress.best = (result.words.rate, loss)
-        model_dir.save(run.model, recognizer, model_card(run, family.model, progress, result))
     return result
 
 
-def dev_loss(run: Run, step: Step) -> float:
-    """Loss a label on the development set."""
-    planned = plan([u.seconds or 0.0 for u in run.dev], batch_seconds=run.config.data.batch_seconds)
-    pipeline = Pipeline(run.dev, reader(run, training=False))
-    try:
-        sums = np.sum([[float(value) for value in step(*batch)] for batch in pipeline(planned)], axis=0)
-    except tf.errors.OpError:
-        if pipeline.error is None:
-            raise
-        raise pipeline.error from None
-    return float(sums[0] / sums[1])
+def average(training: Training) -> Evaluation | None:
+    """The mean of the last or best checkpoints; it is the recogniser if it is no worse than the best so far."""
+    config, progress = training.run.config.train, training.progress
+    steps = progress.best(config.keep_best) if config.average == "best" else progress.last(config.keep_last)
+    training.devices.share([0.0])  # the chief has written them all
+    with training.state.wearing(mean_of_steps(training.run.checkpoints, steps)):
+        wer, loss, result = training.scores(progress)
+        better = (wer, loss) <= min(progress.scores)[:2]
+        if result:
+            training.reporter.average(steps, loss, result, taken=better)
+            if better:
+                training.scores.keep(progress, result)
+    progress.averaged = True
+    training.save()
+    return result

@@ -93,10 +93,13 @@ def write_manifest(path: str | os.PathLike[str], utterances: Iterable[Utterance]
     write_whole(path, content)
 
 
-def read_audio(utterance: Utterance, sample_rate: int) -> NDArray[np.float32]:
-    """The samples `(N,)` of an utterance at a rate. Raises UserError, with its row, when they cannot be read."""
+def read_audio(utterance: Utterance, sample_rate: int, *, stop: float | None = None) -> NDArray[np.float32]:
+    """The samples `(N,)` of an utterance at a rate, up to `stop` seconds.
+
+    Raises UserError, with its row, when they cannot be read.
+    """
     try:
-        return asr_features.read(utterance.audio, sample_rate=sample_rate)
+        return asr_features.read(utterance.audio, sample_rate=sample_rate, stop=stop)
     except (OSError, ValueError) as error:
         raise UserError(f"{utterance.row}: {error}") from None
 
@@ -106,15 +109,22 @@ def measure(utterances: Sequence[Utterance]) -> list[Utterance]:
 
     Raises UserError naming the row and the first file that is missing or not audio, and how many more are.
     """
-    measured, problems = [], []
+    measured, bad = survey(utterances)
+    if bad:
+        utterance, reason = bad[0]
+        raise UserError(f"{utterance.row or utterance.id}: {reason}{_and_more(bad)}")
+    return measured
+
+
+def survey(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[tuple[Utterance, str]]]:
+    """The utterances whose files are there, as `measure` gives them; and the others, with what is wrong with each."""
+    measured, bad = [], []
     for utterance in utterances:
         try:
             measured.append(_measured(utterance))
         except (OSError, ValueError) as error:
-            problems.append(f"{utterance.row or utterance.id}: {error}")
-    if problems:
-        raise UserError(problems[0] + _and_more(problems))
-    return measured
+            bad.append((utterance, str(error)))
+    return measured, bad
 
 
 def check_disjoint(train: Iterable[Utterance], dev: Iterable[Utterance]) -> None:
@@ -139,6 +149,8 @@ def _measured(utterance: Utterance) -> Utterance:
         return dataclasses.replace(utterance, seconds=asr_features.info(utterance.audio).seconds)
     if not utterance.audio.is_file():
         raise FileNotFoundError(f"{utterance.audio}: there is no such audio file")
+    if not utterance.audio.stat().st_size:
+        raise ValueError(f"{utterance.audio}: the file is empty; expected audio")
     return utterance
 
 

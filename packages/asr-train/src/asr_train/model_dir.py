@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import asr_features
 from asr_train.config import FRONTENDS, MODELS, DecodeConfig, kind_of, plain
 from asr_train.config_file import build, read_part
 from asr_train.errors import UserError
+from asr_train.files import Arrays, read_arrays, write_arrays, writing
 from asr_train.folders import check_folder, whole_folder
 from asr_train.quiet import import_tensorflow
 from asr_train.tokenizer import Tokenizer
@@ -22,23 +24,32 @@ NORMALIZERS: dict[str, type] = {"utterance": asr_features.UtteranceNorm, "global
 
 
 def save(folder: Path, recognizer: "Recognizer", card: str) -> None:
-    """Write a recogniser, replacing the folder at once; `card` becomes its README.md."""
-    from safetensors.numpy import save_file
+    """Write a recogniser, replacing the folder at once; `card` becomes its README.md.
 
-    from asr_train.checkpoint import arrays_of
+    Raises:
+        UserError: the disk is full, read-only or gone; the folder is as it was.
+    """
+    from asr_train.weights import arrays_of
 
-    model, normalize = recognizer.family.model, recognizer.normalize
+    parts = {name: getattr(recognizer, name) for name in ("frontend", "normalize", "decode")}
+    model = recognizer.family.model
+    write(folder, {**parts, "model": model.config}, recognizer.tokenizer, arrays_of(model.variables), card)
+
+
+def write(folder: Path, parts: Mapping[str, Any], tokenizer: Tokenizer, weights: Arrays, card: str) -> None:
+    """As `save`, of parts as `check` gives them and weights by name."""
+    normalize = parts["normalize"]
     config = {
         "format": FORMAT,
-        "features": _part(recognizer.frontend, FRONTENDS),
+        "features": _part(parts["frontend"], FRONTENDS),
         "normalize": None if normalize is None else _part(normalize, NORMALIZERS),
-        "model": _part(model.config, MODELS),
-        "decode": dataclasses.asdict(recognizer.decode),
+        "model": _part(parts["model"], MODELS),
+        "decode": dataclasses.asdict(parts["decode"]),
     }
-    with whole_folder(folder) as partial:
+    with writing(folder, "make room, or mend the disk, and do it again"), whole_folder(folder) as partial:
         (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file(arrays_of(model), partial / "weights.safetensors")
-        recognizer.tokenizer.save(partial / "tokenizer.model")
+        write_arrays(partial / "weights.safetensors", weights)
+        tokenizer.save(partial / "tokenizer.model")
         (partial / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -52,14 +63,12 @@ def load(folder: str | Path) -> "Recognizer":
     parts, tokenizer = check(folder)
     import_tensorflow()
 
-    from safetensors.numpy import load_file
-
-    from asr_train.checkpoint import assign
     from asr_train.families import build_family
     from asr_train.recognizer import Recognizer
+    from asr_train.weights import assign
 
     family = build_family(parts["model"], features=parts["frontend"].dim, tokenizer=tokenizer)
-    assign(family.model, load_file(folder / "weights.safetensors"), str(folder / "weights.safetensors"))
+    assign(family.model.variables, read_arrays(folder / "weights.safetensors"), str(folder / "weights.safetensors"))
     rest = {name: parts[name] for name in ("frontend", "normalize", "decode")}
     return Recognizer(**rest, family=family, tokenizer=tokenizer)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,13 @@ from asr_train.config import DataConfig, RunConfig, to_dict
 from asr_train.config_file import build, read_config, write_config
 from asr_train.errors import UserError
 from asr_train.folders import recover
-from asr_train.manifest import Utterance, check_disjoint, measure, read_audio, read_manifest
+from asr_train.manifest import Utterance, check_disjoint, measure, read_audio, read_manifest, survey
+from asr_train.quarantine import BadUtteranceError, Quarantine
+from asr_train.records import Records, open_records, variants_of
 from asr_train.tokenizer import Tokenizer
+
+MAY_CHANGE = ("train.device", "train.strategy", "train.jit_compile", "data.threads")
+"""What a run may be resumed with in another way: where and how it is computed, not what."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +33,9 @@ class Run:
     dev: tuple[Utterance, ...]
     tokenizer: Tokenizer
     normalize: Any
+    quarantine: Quarantine
+    records: Records | None = None
+    """Where the training features come from, if not from audio."""
     notes: tuple[str, ...] = ()
     """What the user should know of the preparation, such as utterances left out."""
 
@@ -50,15 +58,20 @@ def prepare(config: RunConfig, output: Path, *, resume: bool = False) -> Run:
             manifests, audio files or the tokenizer.
     """
     started = _check_folder(config, output, resume)
-    train, dev = load_sets(config.data)
+    records = open_records(config.data.records) if config.data.records else None
+    train, dev, bad = load_sets(config.data, records)
+    if records is not None:
+        records.check(config)
     train, notes = keep(train, config)
     if started:
         tokenizer = Tokenizer.load(output / "tokenizer.model")
         normalize = _read_normalize(output / "normalize.json")
         recover(output / "model")
     else:
-        tokenizer = make_tokenizer(config, train)
-        normalize = make_normalize(config, train)
+        if config.train.init_from is not None:
+            check_model(config.train.init_from)
+        tokenizer = make_tokenizer(config, train) if records is None else records.tokenizer
+        normalize = make_normalize(config, train, records)
         output.mkdir(parents=True, exist_ok=True)
         tokenizer.save(output / "tokenizer.model")
         values = None if normalize is None else dataclasses.asdict(normalize)
@@ -67,6 +80,11 @@ def prepare(config: RunConfig, output: Path, *, resume: bool = False) -> Run:
         write_config(config, output / "config.yaml")
     train, more = fitting(train, config, tokenizer)
     notes += more
+    quarantine = Quarantine(output / "quarantine.tsv", most=config.data.max_bad)
+    for one in bad:
+        quarantine.add(one)
+    if bad:
+        notes += (f"left out {len(bad)} utterances that are missing or broken: {quarantine.path}",)
     return Run(
         config=config,
         output=output,
@@ -74,6 +92,8 @@ def prepare(config: RunConfig, output: Path, *, resume: bool = False) -> Run:
         dev=dev,
         tokenizer=tokenizer,
         normalize=normalize,
+        quarantine=quarantine,
+        records=records,
         notes=notes,
     )
 
@@ -88,7 +108,7 @@ def _check_folder(config: RunConfig, output: Path, resume: bool) -> bool:
         raise UserError(f"{output}: not empty, and not a run of asr-train; choose another --output")
     if started:
         before = to_dict(read_config(output / "config.yaml"))
-        differing = _differences(before, to_dict(config))
+        differing = [key for key in _differences(before, to_dict(config)) if key not in MAY_CHANGE]
         if differing:
             raise UserError(f"{output}: cannot resume with another configuration; {', '.join(differing)} changed")
     return started
@@ -101,26 +121,40 @@ def _differences(a: Any, b: Any, path: str = "") -> list[str]:
     return [found for key in keys for found in _differences(a.get(key), b.get(key), f"{path}.{key}" if path else key)]
 
 
-def load_sets(data: DataConfig) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...]]:
-    """The training and the development utterances, measured and disjoint."""
-    sets = []
+def load_sets(
+    data: DataConfig, records: Records | None = None
+) -> tuple[tuple[Utterance, ...], tuple[Utterance, ...], tuple[BadUtteranceError, ...]]:
+    """The training and the development utterances, measured and disjoint; and the training utterances that are bad.
+
+    Raises:
+        UserError: a set is missing, or its manifest is wrong; more bad utterances than `data.max_bad`, or any in dev.
+    """
     for name in ("train", "dev"):
-        paths: Sequence[Path] = getattr(data, name)
-        if not paths:
+        if not getattr(data, name) and not (name == "train" and records is not None):
             raise UserError(f"no {name} manifest: give --{name} FILE, or data.{name} in the configuration")
-        sets.append(tuple(measure([utterance for path in paths for utterance in read_manifest(path)])))
-    check_disjoint(*sets)
-    return sets[0], sets[1]
+    dev = measure([utterance for path in data.dev for utterance in read_manifest(path)])
+    # No manifest is read where there are records: data.train is then empty.
+    train, found = survey([utterance for path in data.train for utterance in read_manifest(path)])
+    train += records.utterances if records is not None else ()
+    bad = tuple(BadUtteranceError(*one) for one in found)
+    if len(bad) > data.max_bad:
+        more = f" (and {len(bad) - 1} more; data.max_bad allows {data.max_bad})" if len(bad) > 1 else ""
+        raise UserError(f"{bad[0]}{more}")
+    check_disjoint(train, dev)
+    return tuple(train), tuple(dev), bad
 
 
 def keep(train: Sequence[Utterance], config: RunConfig) -> tuple[tuple[Utterance, ...], tuple[str, ...]]:
-    """The utterances that are trained on, and a note about those that are not."""
-    limit = config.data.max_seconds
+    """The utterances that are trained on, and a note about those that are not, or not whole."""
+    limit, policy = config.data.max_seconds, config.data.over_length
     long = [u for u in train if (u.seconds or 0.0) > limit]
-    if long and config.data.over_length == "error":
+    if long and policy == "error":
         raise UserError(
             f"{long[0].row}: {long[0].seconds:.1f} s, above data.max_seconds = {limit:g} ({len(long)} such)"
         )
+    if policy == "slice":
+        cut = tuple(dataclasses.replace(u, seconds=min(u.seconds or 0.0, limit)) for u in train)
+        return cut, (f"cut off {len(long)} of {len(train)} utterances at {limit:g} s",) if long else ()
     kept = tuple(u for u in train if (u.seconds or 0.0) <= limit)
     if not kept:
         raise UserError(f"no training utterance is at most data.max_seconds = {limit:g} s long")
@@ -130,16 +164,16 @@ def keep(train: Sequence[Utterance], config: RunConfig) -> tuple[tuple[Utterance
 def fitting(
     train: Sequence[Utterance], config: RunConfig, tokenizer: Tokenizer
 ) -> tuple[tuple[Utterance, ...], tuple[str, ...]]:
-    """The utterances whose text a CTC path can spell in their frames, and a note about the others."""
+    """The utterances whose text a CTC path can spell in their frames at every speed, and a note about the others."""
     if not isinstance(config.model, asr_models.DeepSpeech2Config):
         return tuple(train), ()
-    features, stride = config.features, config.model.stride
+    features, stride, fastest = config.features, config.model.stride, max(1.0, *config.augment.speed)
 
     def fits(utterance: Utterance) -> bool:
         labels = tokenizer.encode(utterance.text)
         # A label that repeats needs a blank between.
         needed = len(labels) + sum(a == b for a, b in itertools.pairwise(labels))
-        frames = features.num_frames(int((utterance.seconds or 0.0) * features.sample_rate))
+        frames = features.num_frames(int((utterance.seconds or 0.0) / fastest * features.sample_rate))
         return -(-frames // stride) >= needed
 
     kept = tuple(u for u in train if fits(u))
@@ -152,6 +186,20 @@ def fitting(
     return kept, (f"left out {count} of {len(train)} utterances: the text is too long for the audio ({first.row})",)
 
 
+def check_model(folder: Path) -> None:
+    """Whether a run can start from a model folder, as far as can be told without TensorFlow.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    from asr_train import model_dir
+
+    try:
+        model_dir.check(folder)
+    except UserError as error:
+        raise UserError(f"train.init_from: {error}") from None
+
+
 def make_tokenizer(config: RunConfig, train: Sequence[Utterance]) -> Tokenizer:
     """The configured tokenizer, trained on the training texts where no file is named."""
     if config.tokenizer.path is not None:
@@ -159,14 +207,42 @@ def make_tokenizer(config: RunConfig, train: Sequence[Utterance]) -> Tokenizer:
     return Tokenizer.train([u.text for u in train], kind=config.tokenizer.kind, vocab_size=config.tokenizer.vocab_size)
 
 
-def make_normalize(config: RunConfig, train: Sequence[Utterance]) -> Any:
+def make_normalize(config: RunConfig, train: Sequence[Utterance], records: Records | None = None) -> Any:
     """The configured normalisation; a global one is estimated on (at most 1000 of) the training utterances."""
     if config.data.normalize == "none":
         return None
     if config.data.normalize == "utterance":
         return asr_features.UtteranceNorm()
-    rate, some = config.features.sample_rate, train[:: -(-len(train) // 1000)]
-    return asr_features.GlobalNorm.estimate(config.features(read_audio(u, rate)) for u in some)
+    variant = variants_of(config.augment)[0]
+
+    def features(utterance: Utterance) -> Any:
+        if records is not None:
+            return records.read(utterance, variant)
+        return config.features(read_audio(utterance, config.features.sample_rate))
+
+    def readable() -> Iterator[Any]:
+        for utterance in train[:: -(-len(train) // 1000)]:
+            try:
+                yield features(utterance)
+            except UserError:
+                if not config.data.max_bad:
+                    raise  # else it is listed when training meets it
+
+    return asr_features.GlobalNorm.estimate(readable())
+
+
+def read_parts(output: Path) -> tuple[dict[str, Any], Tokenizer]:
+    """What the recogniser of a run is made of, as `model_dir.check` tells it of a model folder.
+
+    Raises:
+        UserError: not a run's folder, or a damaged one.
+    """
+    if not (output / "config.yaml").is_file():
+        raise UserError(f"{output}: not a run of asr-train: config.yaml is missing")
+    config = read_config(output / "config.yaml")
+    normalize = _read_normalize(output / "normalize.json")
+    parts = {"frontend": config.features, "normalize": normalize, "model": config.model, "decode": config.decode}
+    return parts, Tokenizer.load(output / "tokenizer.model")
 
 
 def _read_normalize(path: Path) -> Any:

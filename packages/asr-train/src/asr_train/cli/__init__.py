@@ -1,6 +1,6 @@
 """The command line: one file a subcommand, imported when it is called; parse, call, print.
 
-Exit status: 0 done, 1 some input failed (each is named), 2 wrong use, 130 interrupted.
+Exit status: 0 done, 1 some input failed (each is named), 2 wrong use, 130 interrupted, 143 asked to end by SIGTERM.
 """
 
 import os
@@ -12,11 +12,14 @@ import click
 
 from asr_train import __version__
 from asr_train.errors import UserError
+from asr_train.stopping import Stopped
 
 COMMANDS = {
     "quickstart": "Synthesise a small corpus, train on it, evaluate and transcribe.",
     "tokenizer": "Train a SentencePiece tokenizer on the texts of manifests.",
+    "records": "Write features and tokens to TFRecords.",
     "train": "Train a recogniser, or resume a run.",
+    "average": "Average checkpoints into one model folder.",
     "evaluate": "Score a recogniser on manifests.",
     "transcribe": "Write what is said in audio files.",
 }
@@ -62,6 +65,9 @@ def status(arguments: list[str]) -> int:
     try:
         result: Any = asr_train.main(arguments, prog_name="asr-train", standalone_mode=False)
         return result if isinstance(result, int) else 0
+    except Stopped as stopped:
+        click.echo(f"asr-train: {stopped}; continue with --resume", err=True)
+        return stopped.status
     except click.exceptions.Abort:
         click.echo("asr-train: interrupted", err=True)
         return 130
