@@ -125,6 +125,8 @@ for package in PACKAGES:
         scripts = scripts_of(session, package, "benchmarks")
         folders = [f"./packages/{name}" for name in with_siblings(package)[:-1]]
         session.install(*folders, folder_with_extras(package), *group(PROJECTS[package], *groups_of(package, "bench")))
+        if bare := groups_of(package, "bench-bare"):  # peers that go without what they ask for
+            session.install("--no-deps", *group(PROJECTS[package], *bare))
         for script in scripts:
             session.run("python", str(script), *session.posargs)
 
