@@ -49,6 +49,9 @@ class SpellerCell(layers.Layer):
         self.state_size = [units, units] * LAS.speller_layers + [memory, frames]
         self.output_size = units + memory
 
+    def build(self, _):
+        """The parts build themselves at their first call."""
+
     def attend(self, memory, mask):
         self.memory, self.keys, self.low = memory, self.key(memory), tf.where(mask, 0.0, -1e9)
 

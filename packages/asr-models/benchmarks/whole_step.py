@@ -4,8 +4,8 @@ Forward, loss, gradients, clipping and Adam, each in a process of its own, in tu
 frames of 80 features. LAS: a pyramid of four LSTM layers with 256 units a direction, location-aware attention, two
 layers of speller, 60 of 1000 pieces, cross-entropy. DeepSpeech2: two convolutions, five LSTM layers with 256 units a
 direction, 60 of 32 characters, CTC. No dropout. bfloat16 is torch's autocast, Keras' policy "mixed_bfloat16", and the
-same policy of ours, under which the large products alone are bfloat16. CPU time is compared on one thread, wall time
-on two.
+same policy of ours, under which the large products alone are bfloat16. CPU time counts on one thread, wall time on
+two. The times of a peer are those of the same type.
 
 torch's LSTM layers are given the padded batch, which is quicker than a packed one, and wrong at its end: the backward
 direction begins in the padding. Its batch normalisation takes the padding in as well. Ours does neither.
@@ -27,6 +27,8 @@ DS2 = DeepSpeech2Config(recurrent_units=256, merge="concat", norm="none", dropou
 FAMILIES = {"las": "LAS", "deepspeech2": "DeepSpeech2"}
 OURS, COMPILED = "asr-models", "asr-models, all compiled"
 PEERS = {"torch": "torch", "Keras": "keras"}
+MEASURED = (("torch", 1), ("torch", 2), ("Keras", 1))
+"""What beside ours at once, for the stock layers fill the memory, and on how many threads."""
 DTYPES = ("float32", "bfloat16")
 GOAL = 1.3
 
@@ -68,34 +70,31 @@ def call_of(family: str, name: str, dtype: str) -> tuple[Callable[[], float], in
     return ours(family, dtype, compiled=name == COMPILED)
 
 
-def measure(family: str, threads: int, options: argparse.Namespace) -> tuple[str, Any]:
-    """The table of a family on so many threads, and the seconds."""
-    kinds = [(OURS, dtype) for dtype in DTYPES] + [(COMPILED, "float32")] * (threads == 1)
-    kinds += [(name, dtype) for name, module in PEERS.items() if interleave.present(module) for dtype in DTYPES]
+def measure(family: str, peer: str, threads: int, rounds: int) -> tuple[str, Any]:
+    """The table of ours and a peer's on so many threads, and the seconds."""
+    kinds = [(name, dtype) for name in (OURS, peer) for dtype in DTYPES]
+    if peer == "torch" and threads == 1:
+        kinds.append((COMPILED, "float32"))
     commands = {f"{name}|{dtype}": [__file__, "--worker", family, name, dtype] for name, dtype in kinds}
-    times, first = interleave.take_turns(commands, options.rounds, threads)
+    times, first = interleave.take_turns(commands, rounds, threads)
     rows = []
-    for kind in commands:
-        bases = [base for base in ("torch|float32", "torch|bfloat16") if base in times]
-        against = [f"{interleave.ratio(times, base, kind, wall=threads > 1):.2f}" for base in bases] or ["-", "-"]
-        seconds = [f"{interleave.median(times, kind, wall=wall):.2f}" for wall in (True, False)]
-        told = first[kind]
-        rows.append([*kind.split("|"), *seconds, *against, f"{told['first']:.0f}", f"{told['peak'] / 1e9:.1f}"])
-    time = "wall" if threads > 1 else "CPU"
-    header = ["", "", "wall s", "CPU s", f"{time}, times torch", f"{time}, times torch bfloat16", "first call s", "GB"]
-    title = f"## {FAMILIES[family]}, {threads} thread{'s' if threads > 1 else ''}"
+    for name, dtype in kinds:
+        kind, base = f"{name}|{dtype}", f"{peer}|{dtype}"
+        cells = [f"{interleave.median(times, kind, wall=wall):.2f}" for wall in (True, False)]
+        cells += [f"{interleave.ratio(times, base, kind, wall=wall):.2f}" for wall in (True, False)]
+        rows.append([name, dtype, *cells, f"{first[kind]['first']:.0f}", f"{first[kind]['peak'] / 1e9:.1f}"])
+    header = ["", "", "wall s", "CPU s", f"wall, times {peer}", f"CPU, times {peer}", "first call s", "peak GB"]
+    title = f"## {FAMILIES[family]} and {peer}, {threads} thread{'s' if threads > 1 else ''}"
     return f"{title}\n\n{interleave.table(header, rows)}", times
 
 
-def reached(found: dict[tuple[str, int], Any]) -> str:
+def reached(found: dict[tuple[str, str, int], Any]) -> str:
     rows = []
-    for (family, threads), times in found.items():
+    for (family, peer, threads), times in found.items():
         for dtype in DTYPES:
-            if f"torch|{dtype}" in times:
-                wall = threads > 1
-                what = f"{FAMILIES[family]}, {dtype}: {'wall' if wall else 'CPU'} time of torch / ours"
-                found_ratio = interleave.ratio(times, f"torch|{dtype}", f"{OURS}|{dtype}", wall=wall)
-                rows.append((what, found_ratio, GOAL if dtype == "bfloat16" else 1.0))
+            wall, least = threads > 1, GOAL if dtype == "bfloat16" else 1.0
+            what = f"{FAMILIES[family]}, {dtype}: {'wall' if wall else 'CPU'} time of {peer} / ours"
+            rows.append((what, interleave.ratio(times, f"{peer}|{dtype}", f"{OURS}|{dtype}", wall=wall), least))
     return interleave.goals(rows)
 
 
@@ -107,9 +106,10 @@ def main() -> None:
         return interleave.serve(call_of(*options.worker)[0])
     parts, found = [" ".join(paragraph.split()) for paragraph in str(__doc__).split("\n\n")[1:]], {}
     for family in FAMILIES:
-        for threads in (1, 2):
-            text, found[family, threads] = measure(family, threads, options)
-            parts.append(text)
+        for peer, threads in MEASURED:
+            if interleave.present(PEERS[peer]):
+                text, found[family, peer, threads] = measure(family, peer, threads, options.rounds)
+                parts.append(text)
     parts.append("## Goals\n\n" + reached(found))
     output = options.output or interleave.PACKAGE / "benchmarks" / "results" / "whole_step.md"
     interleave.report(__file__, "Whole training steps", parts, MODULES, output)

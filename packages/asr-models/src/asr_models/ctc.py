@@ -39,6 +39,7 @@ def ctc_loss(logits: Any, lengths: Any, labels: Any, label_lengths: Any, *, blan
         raise ValueError(
             f"ctc_loss: logits {logits.shape} and labels {labels.shape}, expected (B, T, V) logits and (B, L) labels"
         )
+    lengths, label_lengths = (tf.ensure_shape(part, [None]) for part in (lengths, label_lengths))
     logits, lengths, labels, label_lengths = _of_one_batch(logits, lengths, labels, label_lengths)
     states = _States(labels, label_lengths, blank)
     frames = tf.sequence_mask(lengths, logits.shape[1] or tf.shape(logits)[1], dtype=tf.float32)
@@ -55,7 +56,7 @@ def ctc_loss(logits: Any, lengths: Any, labels: Any, label_lengths: Any, *, blan
         total = tf.where(nothing, 0.0, total)
         # Written so that a NaN stays one.
         impossible = total <= IMPOSSIBLE / 2
-        loss = tf.where(impossible, float("inf"), -total)
+        loss = tf.where(impossible, float("inf"), 0.0 - total)
 
         def gradient(upstream: Any) -> Any:
             # Both variables hold the emission of their frame, hence the minus. Each frame is in one state for certain.
@@ -90,7 +91,7 @@ def ctc_feasible(lengths: Any, labels: Any, label_lengths: Any) -> Any:
 def _of_one_batch(*parts: Any) -> list[Any]:
     """What is known of one part's number of utterances, known of all."""
     known = next((part.shape[0] for part in parts if part.shape[0] is not None), None)
-    return [tf.ensure_shape(part, [known, *part.shape[1:]]) for part in parts]
+    return [tf.ensure_shape(part, tf.TensorShape([known]).concatenate(part.shape[1:])) for part in parts]
 
 
 class _States:

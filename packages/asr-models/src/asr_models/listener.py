@@ -86,4 +86,4 @@ class Listener(keras.Layer):
             if self.projections:
                 values = self.projections[place](values, mask, training=training)
             values = dropout(values, self.config.dropout, seed, place, training=training)
-        return Encoded(values, lengths)
+        return Encoded(tf.cast(values, tf.float32), lengths)  # a projection's batch norm gives the policy's dtype
