@@ -12,6 +12,7 @@ compare with it in float32. The packed one (`pack_padded_sequence`, before each 
 
 import argparse
 import itertools
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -199,6 +200,7 @@ def main() -> None:
     parts, found = [" ".join(str(__doc__).split("\n\n", 1)[1].splitlines())], {}
     for mode, threads in itertools.product(LABEL, (1, 2)):
         text, found[mode, threads] = measure(mode, threads, options.rounds)
+        print(text, file=sys.stderr, flush=True)  # the whole takes a while
         parts.append(text)
     parts.append("## Goals\n\n" + reached(found))
     output = options.output or PACKAGE / "benchmarks" / "results" / "recurrent.md"
