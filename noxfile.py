@@ -20,6 +20,7 @@ PROJECTS: dict[str, dict[str, Any]] = {
 }
 PACKAGES = list(PROJECTS)
 FRAMEWORKS = {"tensorflow", "keras"}
+PYTEST = ("pytest", "--numprocesses=auto", "--dist=loadfile")  # a file is one worker's: its fixtures are made once
 group = nox.project.dependency_groups
 
 
@@ -73,7 +74,7 @@ for package in PACKAGES:
         siblings = [f"./packages/{name}" for name in with_siblings(package)[:-1]]
         editable = [f"--editable={folder}" for folder in [*siblings, folder_with_extras(package)]]
         session.install(*editable, *group(PROJECTS[package], *groups_of(package, "test", "parity")))
-        session.run("pytest", f"packages/{package}/tests", *session.posargs)
+        session.run(*PYTEST, f"packages/{package}/tests", *session.posargs)
 
 
 for package in PACKAGES:
@@ -98,7 +99,7 @@ for package in PACKAGES:
 
             with session.chdir(outside):
                 settings = f"--config-file={ROOT / 'pyproject.toml'}"
-                session.run("pytest", settings, str(ROOT / "packages" / package / "tests"), *session.posargs)
+                session.run(*PYTEST, settings, str(ROOT / "packages" / package / "tests"), *session.posargs)
 
 
 @nox.session
@@ -125,6 +126,8 @@ for package in PACKAGES:
         scripts = scripts_of(session, package, "benchmarks")
         folders = [f"./packages/{name}" for name in with_siblings(package)[:-1]]
         session.install(*folders, folder_with_extras(package), *group(PROJECTS[package], *groups_of(package, "bench")))
+        if bare := groups_of(package, "bench-bare"):  # peers that go without what they ask for
+            session.install("--no-deps", *group(PROJECTS[package], *bare))
         for script in scripts:
             session.run("python", str(script), *session.posargs)
 
@@ -137,3 +140,11 @@ def fuzz(session: nox.Session) -> None:
             session.install(folder_with_extras(package), *group(PROJECTS[package], "test"))
             for script in scripts_of(session, package, "fuzz"):
                 session.run("python", str(script), *session.posargs)
+
+
+@nox.session(name="tpu-lowering", default=False)
+def tpu_lowering(session: nox.Session) -> None:
+    """Lowers whole training steps and the greedy search for a TPU, on a machine without one (on request)."""
+    session.install("tensorflow-tpu==2.20.0")
+    session.run("pip", "uninstall", "--quiet", "--yes", "libtpu")  # the driver stops a process that finds no TPU
+    session.run("python", "packages/asr-models/tpu/lower.py", *session.posargs)

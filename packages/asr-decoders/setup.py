@@ -17,7 +17,7 @@ from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 
-SOURCE = "src/asr_decoders/native/decoders.cpp"
+SOURCES = ["src/asr_decoders/native/decoders.cpp", "src/asr_decoders/native/edits.cpp"]
 LIBRARY = "asr_decoders.native.decoders"
 SUFFIX = ".dll" if sys.platform == "win32" else ".so"
 
@@ -53,8 +53,8 @@ class BuildLibrary(build_ext):
         msvc = self.compiler.compiler_type == "msvc"
         ext.extra_compile_args = MSVC if msvc else UNIX
         ext.extra_link_args = LINUX_LINK if sys.platform == "linux" else []
-        beside = Path(SOURCE).with_suffix(SUFFIX)
-        if self.editable_mode and not self.force and newer(beside, SOURCE, __file__):
+        beside = Path(SOURCES[0]).with_suffix(SUFFIX)
+        if self.editable_mode and not self.force and newer(beside, *SOURCES, __file__):
             target = self.get_ext_fullpath(ext.name)
             self.mkpath(os.path.dirname(target))
             self.copy_file(str(beside), target)
@@ -74,5 +74,5 @@ def newer(file: Path, *sources: str) -> bool:
     return file.exists() and all(file.stat().st_mtime > os.path.getmtime(source) for source in sources)
 
 
-library = Extension(LIBRARY, [SOURCE], language="c++", optional=os.environ.get("ASR_DECODERS_BACKEND") != "native")
+library = Extension(LIBRARY, SOURCES, language="c++", optional=os.environ.get("ASR_DECODERS_BACKEND") != "native")
 setup(ext_modules=[library], cmdclass={"build": Build, "build_ext": BuildLibrary, "bdist_wheel": Wheel})

@@ -1,24 +1,18 @@
-"""Counting errors: CPU time, one thread, in turns with jiwer and rapidfuzz, whichever are installed."""
+"""Counting errors: CPU time in turns with jiwer and rapidfuzz, whichever are installed; all must count the same."""
 
-import argparse
-import datetime
-import importlib.metadata
-import importlib.util
-import os
-import platform
 import random
-import statistics
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from asr_decoders.score import Errors, compare, confidence, errors
+import interleave  # first: it sets the limits on threads
 
-UTTERANCES = 1000
-CASES = [("word", 12), ("word", 35), ("character", 12), ("character", 35)]  # unit, words of an utterance
-RATES = [0.05, 0.15]
-# At least how many times our CPU time jiwer is to take, an utterance a call, for 12 words and a rate of 15 %.
-GOALS = {"word": 3, "character": 1}
+from asr_decoders import native
+from asr_decoders.score import Errors, align, compare, confidence, corpus_errors, errors
+
+UTTERANCES = 5000
+CASES = [("word", 11, 0.05), ("word", 11, 0.15), ("word", 35, 0.05), ("word", 35, 0.15)]  # unit, words, wrong
+CASES += [("character", 11, 0.15), ("character", 35, 0.15)]
+LONG = 11_392  # words of one transcript
+AT_LEAST = {"word": 3, "character": 1}  # times our CPU time that jiwer is to take
+MODULES = ("jiwer", "rapidfuzz")
 LETTERS = "etaoinshrdlucmfwypvbgk"
 
 
@@ -47,126 +41,122 @@ def corpus(words: int, rate: float, count: int, rng: random.Random) -> list[tupl
     return made
 
 
-def ours(pairs, unit):
-    return lambda: sum((errors(*pair, unit=unit) for pair in pairs), Errors())
-
-
-def by_jiwer(pairs, unit):
+def by_jiwer(unit):
     import jiwer
 
-    process = jiwer.process_words if unit == "word" else jiwer.process_characters
-    return lambda: [process(*pair) for pair in pairs]
-
-
-def by_jiwer_at_once(pairs, unit):
-    import jiwer
-
-    process = jiwer.process_words if unit == "word" else jiwer.process_characters
-    said, heard = map(list, zip(*pairs, strict=True))
-    return lambda: process(said, heard)
+    return jiwer.process_words if unit == "word" else jiwer.process_characters
 
 
 def by_rapidfuzz(pairs, unit):
     from rapidfuzz.distance import Levenshtein
 
     units = str.split if unit == "word" else str
-
-    def call():
-        for reference, hypothesis in pairs:
-            tags = [edit.tag for edit in Levenshtein.editops(units(reference), units(hypothesis))]
-            tags.count("replace"), tags.count("delete"), tags.count("insert")
-
-    return call
+    found = []
+    for reference, hypothesis in pairs:
+        tags = [edit.tag for edit in Levenshtein.editops(units(reference), units(hypothesis))]
+        found.append((tags.count("replace"), tags.count("delete"), tags.count("insert")))
+    return found
 
 
-PEERS = {
-    "jiwer": ("jiwer", by_jiwer),
-    "jiwer, all in one call": ("jiwer", by_jiwer_at_once),
-    "rapidfuzz": ("rapidfuzz", by_rapidfuzz),
-}
+def calls_of(pairs, unit):
+    """Ways to count: all in one call, or a call an utterance."""
+    said, heard = map(list, zip(*pairs, strict=True))
+    calls = {
+        "ours, one call": lambda: corpus_errors(said, heard, unit=unit),
+        "ours, a call each": lambda: [errors(*pair, unit=unit) for pair in pairs],
+    }
+    if interleave.present("jiwer"):
+        process = by_jiwer(unit)
+        calls["jiwer, one call"] = lambda: process(said, heard)
+        calls["jiwer, a call each"] = lambda: [process(*pair) for pair in pairs]
+    if interleave.present("rapidfuzz"):
+        calls["rapidfuzz"] = lambda: by_rapidfuzz(pairs, unit)
+    return calls
 
 
-def interleave(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median CPU seconds of each call, over so many rounds in which each is called once."""
-    for call in calls.values():
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.process_time()
-            call()
-            times[name].append(time.process_time() - start)
-    return {name: statistics.median(each) for name, each in times.items()}
+def same(calls):
+    """Raises ValueError unless all count the same substitutions, deletions, insertions and correct units."""
+    found = calls["ours, one call"]()
+    total = sum(found, Errors())
+    if calls["ours, a call each"]() != found:
+        raise ValueError("one call and many do not count the same")
+    if "jiwer, one call" in calls:
+        one = calls["jiwer, one call"]()
+        theirs = (one.substitutions, one.deletions, one.insertions, one.hits)
+        if theirs != (total.substitutions, total.deletions, total.insertions, total.correct):
+            raise ValueError(f"jiwer counts {theirs}, not {total}")
+        each = [(e.substitutions, e.deletions, e.insertions, e.hits) for e in calls["jiwer, a call each"]()]
+        if each != [(e.substitutions, e.deletions, e.insertions, e.correct) for e in found]:
+            raise ValueError("jiwer counts other errors in an utterance")
+    counts = [(e.substitutions, e.deletions, e.insertions) for e in found]
+    if "rapidfuzz" in calls and calls["rapidfuzz"]() != counts:
+        raise ValueError("rapidfuzz counts other errors")
 
 
-def row(title: str, pairs: list[tuple[str, str]], unit: str, rounds: int, scale: float) -> list[str]:
-    """Our time and, of each peer, the time and how many times ours it is."""
-    peers = {name: make for name, (needed, make) in PEERS.items() if importlib.util.find_spec(needed)}
-    calls = {name: make(pairs, unit) for name, make in {"ours": ours, **peers}.items()}
-    seconds = interleave(calls, rounds)
-    cells = [f"{scale * seconds['ours']:.1f}"]
-    for name in PEERS:
-        found = seconds.get(name)
-        cells.append("not installed" if found is None else f"{scale * found:.1f} (**{found / seconds['ours']:.1f}**)")
-    return [title, *cells]
+WAYS = ["ours, one call", "ours, a call each", "jiwer, one call", "jiwer, a call each", "rapidfuzz"]
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table: the first column to the left, the others to the right."""
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def utterances(rounds, rng):
+    """The table of µs an utterance, and the goals."""
+    rows, goals = [], []
+    for unit, words, rate in CASES:
+        pairs = corpus(words, rate, UTTERANCES, rng)
+        calls = calls_of(pairs, unit)
+        same(calls)
+        seconds = interleave.interleave(calls, rounds)
+        title = f"{words} words, {100 * rate:g} % wrong: {unit}s"
+        rows.append([title, *(f"{1e6 * seconds[way] / len(pairs):.2f}" if way in seconds else "" for way in WAYS)])
+        for how in ("one call", "a call each"):
+            if f"jiwer, {how}" in seconds:
+                ratio = seconds[f"jiwer, {how}"] / seconds[f"ours, {how}"]
+                goals.append((f"times faster than jiwer, {how}, {title}", ratio, AT_LEAST[unit]))
+    return interleave.table(["an utterance of", *WAYS], rows), goals
 
 
-def made() -> str:
-    """How the tables were made, in words that hold for many machines."""
-    packages = ", ".join(
-        f"{name} {importlib.metadata.version(name)}"
-        for name in ("asr-decoders", "numpy", "jiwer", "rapidfuzz")
-        if importlib.util.find_spec(name.replace("-", "_"))
-    )
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
-    return f"Made by `python benchmarks/score.py` on {datetime.date.today():%Y-%m-%d}: {machine}, {packages}."
+def transcript(rounds, rng):
+    """The table of ms for one long transcript, and the goal."""
+    pairs = corpus(LONG, 0.15, 1, rng)
+    calls = calls_of(pairs, "word")
+    same(calls)
+    said, heard = (text.split() for text in pairs[0])
+    calls["aligned"] = lambda: align(said, heard)
+    seconds = interleave.interleave(calls, rounds)
+    ways = ["ours, one call", "aligned", "jiwer, one call", "rapidfuzz"]
+    cells = [f"{1e3 * seconds[way]:.1f}" if way in seconds else "" for way in ways]
+    goals = []
+    if "jiwer, one call" in seconds:
+        ratio = seconds["jiwer, one call"] / seconds["ours, one call"]
+        goals = [(f"times faster than jiwer, {LONG} words in one", ratio, AT_LEAST["word"])]
+    header = ["", "ours", "ours, aligned", "jiwer", "rapidfuzz"]
+    return interleave.table(header, [[f"{LONG} words in one, 15 % wrong", *cells]]), goals
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each is measured (default %(default)s)")
-    parser.add_argument("--output", type=Path, help="write the tables to this Markdown file too")
-    options = parser.parse_args()
+    options = interleave.arguments(__doc__, rounds=9)
     rng = random.Random(0)
-
-    rows = []
-    for unit, words in CASES:
-        for rate in RATES:
-            title = f"{unit}s, {words} words, {100 * rate:g} % of them wrong"
-            rows.append(row(title, corpus(words, rate, UTTERANCES, rng), unit, options.rounds, 1e6 / UTTERANCES))
-    header = ["an utterance of", "asr-decoders", *PEERS]
-    utterances = table([*header], rows)
-
-    long = [row("11,392 words in one", corpus(11_392, 0.15, 1, rng), "word", max(options.rounds // 2, 1), 1e3)]
-    counted = [errors(*pair) for pair in corpus(12, 0.15, UTTERANCES, rng)] * 5
-    other = [errors(*pair) for pair in corpus(12, 0.15, UTTERANCES, rng)] * 5
-    seconds = interleave(
-        {"confidence": lambda: confidence(counted, seed=0), "compare": lambda: compare(counted, other, seed=0)},
+    costs, goals = utterances(options.rounds, rng)
+    long, goal = transcript(options.rounds, rng)
+    counted = corpus_errors(*zip(*corpus(12, 0.15, UTTERANCES, rng), strict=True))
+    other = corpus_errors(*zip(*corpus(12, 0.15, UTTERANCES, rng), strict=True))  # of as many words
+    seconds = interleave.interleave(
+        {
+            "confidence": lambda: confidence(counted, seed=0),
+            "compare": lambda: compare(counted, other, seed=0),
+        },
         options.rounds,
     )
     parts = [
-        "# Scoring",
-        f"CPU µs an utterance, and times ours; medians of {options.rounds} rounds in turns. All count substitutions, "
-        "deletions and insertions from two texts. The goals, for 12 words of which 15 % are wrong, an utterance a "
-        f"call: jiwer at least {GOALS['word']} times ours for words, {GOALS['character']} time for characters.",
-        utterances,
-        "CPU ms of a long transcript, and times ours:",
-        table(["", "asr-decoders", *PEERS], long),
+        f"CPU µs for each of {UTTERANCES} utterances, medians of {options.rounds} rounds in turns, with "
+        f"{'the library' if native.available() else 'Python alone'}. All count the same substitutions, deletions, "
+        "insertions and correct units, utterance by utterance.",
+        costs,
+        "CPU ms of a long transcript:",
+        long,
+        interleave.goals([*goals, *goal]),
         "1000 resamples of 5000 utterances: an interval of the rate in "
         f"{1e3 * seconds['confidence']:.0f} ms, of the difference of two systems in {1e3 * seconds['compare']:.0f} ms.",
-        made(),
     ]
-    text = "\n\n".join(parts) + "\n"
-    print(text)
-    if options.output:
-        options.output.parent.mkdir(parents=True, exist_ok=True)
-        options.output.write_text(text, encoding="utf-8")
+    interleave.report(__file__, "Scoring", parts, MODULES, options.output)
 
 
 if __name__ == "__main__":

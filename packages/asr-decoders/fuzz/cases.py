@@ -7,6 +7,7 @@ comes out must be sound, which the function checks.
 
 import gzip
 import math
+import os
 import random
 import struct
 import tempfile
@@ -21,6 +22,7 @@ import numpy as np
 
 from asr_decoders import CtcBeam, CtcGreedy, Vocabulary, ctc_align, ctc_score, errors, native
 from asr_decoders.ngram import NGram, estimate
+from asr_decoders.score import align, corpus_errors
 from asr_decoders.testing import random_posteriors
 
 V = 6
@@ -211,6 +213,49 @@ def wrong_texts(choose: random.Random) -> None:
     errors("a b", "a", unit=choose.choice(("line", "", None, 3, "words")))
 
 
+def wrong_corpora(choose: random.Random) -> None:
+    texts = [strange_text(choose) for _ in range(choose.randrange(1, 5))]
+    others: list[Any] = list(texts)
+    options: dict[str, Any] = {}
+    at = choose.randrange(len(others))
+    accident = choose.randrange(4)
+    if accident == 0:
+        others[at] = choose.choice([one for one in STRANGE if not isinstance(one, str)])
+    elif accident == 1:
+        del others[at]
+    elif accident == 2:
+        options = choose.choice(({"unit": None}, {"unit": []}, {"weights": "x"}, {"weights": {}}, {"spaces": False}))
+    else:
+        texts = "a b"
+    corpus_errors(*choose.sample((texts, others), 2), **options)
+
+
+def any_texts(choose: random.Random) -> None:
+    """Taken always, and counted and aligned alike by the library and in Python."""
+    pairs = [(strange_text(choose), strange_text(choose)) for _ in range(choose.randrange(1, 6))]
+    pairs += [(one, one[choose.randrange(40) :]) for one, _ in pairs]
+    unit, weights = choose.choice(("word", "character")), choose.choice(("equal", "sclite"))
+    spaces = unit == "word" or choose.random() < 0.5
+
+    def found() -> tuple[Any, Any]:
+        counted = corpus_errors(*zip(*pairs, strict=True), unit=unit, spaces=spaces, weights=weights)
+        return counted, [align(*pair, weights=weights) for pair in pairs]
+
+    by_default = found()
+    os.environ["ASR_DECODERS_BACKEND"] = "numpy"
+    try:
+        in_python = found()
+    finally:
+        del os.environ["ASR_DECODERS_BACKEND"]
+    require(by_default == in_python, "the same errors expected of the library and of Python")
+
+
+def strange_text(choose: random.Random) -> str:
+    """Any code points, lone surrogates and zeros among them; sometimes longer than the numbers of the library."""
+    letters = choose.choice(("ab ", "a\0\ud800\U0010ffff \u3000\x1c", "é가힣 \t\n", "".join(map(chr, range(300)))))
+    return "".join(choose.choices(letters, k=choose.choice((0, 1, 5, 63, 64, 65, 200, 700))))
+
+
 def without_the_vocabulary(choose: random.Random) -> None:
     options: dict[str, Any] = choose.choice(({"lm": model()}, {"hotwords": {"a": 1.0}}))
     CtcBeam(**options)
@@ -368,6 +413,8 @@ CASES: dict[str, tuple[Case, bool]] = {
     "vocabularies": (wrong_vocabularies, True),
     "vocabulary files": (vocabulary_files, False),
     "units": (wrong_texts, True),
+    "corpora": (wrong_corpora, True),
+    "any texts": (any_texts, False),
     "no vocabulary": (without_the_vocabulary, True),
     "ARPA files": (arpa_files, False),
     "KenLM files": (kenlm_files, False),

@@ -2,7 +2,7 @@
 
 Every case is made from the seed and its number alone (`cases.py`), and must be refused by a ValueError of one line, or
 be decoded to something sound where it may be as good as before. Anything else is a finding, and the exit status is
-1: another exception, a message of several lines, a crash. On Linux with a C++ compiler, the native search is compiled
+1: another exception, a message of several lines, a crash. On Linux with a C++ compiler, the native library is compiled
 with AddressSanitizer and UndefinedBehaviorSanitizer for this; --plain takes the package as it is installed.
 """
 
@@ -23,9 +23,9 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-o
 def sanitized(folder: Path) -> dict[str, str]:
     """Copies the package to the folder, its library compiled to find faults; the environment that it needs."""
     shutil.copytree(SOURCE, folder / "asr_decoders", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
-    source = folder / "asr_decoders" / "native" / "decoders.cpp"
-    command = [COMPILER, "-std=c++17", "-O1", "-g", "-shared", "-fPIC", *SANITIZE, str(source)]
-    subprocess.run([*command, "-o", str(source.with_suffix(".so"))], check=True)
+    native = folder / "asr_decoders" / "native"
+    command = [COMPILER, "-std=c++17", "-O1", "-g", "-shared", "-fPIC", *SANITIZE, *map(str, native.glob("*.cpp"))]
+    subprocess.run([*command, "-o", str(native / "decoders.so")], check=True)
     runtime = subprocess.run([COMPILER, "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     return {
         "PYTHONPATH": str(folder),

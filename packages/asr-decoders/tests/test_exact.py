@@ -192,6 +192,25 @@ def test_n_best_is_full_expansion(group, backend, models) -> None:
         assert_same(decode(log_probs), found, 1e-9)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_words_may_be_pieces_of_characters(backend, models) -> None:
+    """Bytes that only go on with a character, so that a word may have no character at all."""
+    truth, lm = models["word"]
+    vocabulary = Vocabulary(
+        ("<b>", "\u2581", "a", "<0xC3>", "<0xA9>", "<0x80>", "\u2581b"), boundary="sentencepiece", special=(0,)
+    )
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        log_probs, beam_size = random_log_probs(rng, int(rng.integers(1, 12)), 7), int(rng.integers(1, 9))
+        scale = {"lm_weight": 1.0, "word_bonus": float(rng.normal()), "unknown_log_prob": -float(rng.uniform(0, 8))}
+        weigh = word_weights(vocabulary, truth, **scale)
+        expected = full_expansion(log_probs, beam_size=beam_size, weights=[weigh])
+        decode = CtcBeam(
+            beam_size=beam_size, n_best=beam_size, vocabulary=vocabulary, lm=lm, align=False, backend=backend, **scale
+        )
+        assert_same(decode(log_probs), {h.tokens: [getattr(h, part) for part in PARTS] for h in expected}, 1e-9)
+
+
 def test_the_file_is_the_table(models) -> None:
     for truth, lm in models.values():
         for words in ([], ["a"], ["a", "zz", "b", "\u2581a"]):

@@ -116,5 +116,6 @@ def test_source_distribution_is_complete(source, tmp_path) -> None:
         "README.md",
         "LICENSE",
         "src/asr_decoders/native/decoders.cpp",
+        "src/asr_decoders/native/edits.cpp",
         *needed,
     } <= names

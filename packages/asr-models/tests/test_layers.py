@@ -1,9 +1,11 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from asr_models.layers import BatchNorm, dropout
 from asr_models.lengths import frame_mask
+from asr_models.norms import LayerNorm
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 4), (3, 8, 5, 4)])
@@ -18,6 +20,48 @@ def test_batch_norm_counts_real_frames_only(shape: tuple[int, ...]) -> None:
         assert not got[b, n:].any()
     np.testing.assert_allclose(layer.mean, 0.05 * real.mean(0), rtol=1e-4)
     np.testing.assert_allclose(layer.variance, 0.95 + 0.05 * real.var(0), rtol=1e-4)
+
+
+def test_layer_norm_of_a_frame() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("f4") * 3 + 1
+    got = LayerNorm(4, epsilon=0.0)(tf.constant(values), frame_mask([5, 2], 5)).numpy()
+    expected = (values - values.mean(-1, keepdims=True)) / values.std(-1, keepdims=True)
+    np.testing.assert_allclose(got[0], expected[0], atol=1e-4)
+    np.testing.assert_allclose(got[1, :2], expected[1, :2], atol=1e-4)
+    assert not got[1, 2:].any()
+
+
+@pytest.mark.parametrize("layer", [BatchNorm, LayerNorm])
+def test_what_stands_in_the_padding_reaches_neither_output_nor_gradient(layer) -> None:
+    values = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("f4")
+    found = []
+    for noise in (0.0, np.nan):
+        values[1, 2:] = noise
+        made, x = layer(4), tf.constant(values)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = made(x, frame_mask([5, 2], 5), training=True)
+            loss = tf.reduce_sum(outputs**3)
+        found.append([outputs, *tape.gradient(loss, [x, *made.trainable_variables]), *made.non_trainable_variables])
+    for clean, noisy in zip(*found, strict=True):
+        np.testing.assert_array_equal(clean, noisy)
+
+
+def test_statistics_of_bfloat16_are_float32() -> None:
+    values = tf.constant(np.random.default_rng(0).normal(size=(2, 700, 3)).astype("f4") + 1)
+    exact, mask = BatchNorm(3), tf.ones([2, 700])
+    expected = exact(values, mask, training=True)
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        near = BatchNorm(3)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    got = near(values, mask, training=True)
+    assert got.dtype == tf.bfloat16 and near.mean.dtype == "float32"
+    np.testing.assert_allclose(near.mean, exact.mean, atol=1e-4)
+    np.testing.assert_allclose(near.variance, exact.variance, atol=1e-3)
+    np.testing.assert_allclose(tf.cast(got, tf.float32), expected, atol=0.03)
 
 
 def test_batch_norm_of_a_batch_without_a_frame_is_finite() -> None:

@@ -141,7 +141,7 @@ class Reader:
     def __call__(self, step: Step | AttendingStep, tokens: NDArray[np.int32], state: Any) -> Said:
         """The answer. Raises ValueError where it is not of the right kind and shape."""
         answer = step(tokens, state)
-        if not isinstance(answer, tuple | list) or len(answer) not in (2, 3):
+        if not isinstance(answer, (tuple, list)) or len(answer) not in (2, 3):
             got = f"{len(answer)} values" if isinstance(answer, tuple | list) else type(answer).__name__
             raise ValueError(f"log-probabilities, state and perhaps attention expected of {self.name}, got {got}")
         log_probs = self._floats(answer[0], "log-probabilities")

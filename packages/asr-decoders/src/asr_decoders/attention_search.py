@@ -77,13 +77,13 @@ class Search:
         ends = take_end(said.values, said.said, self._lengths, rules.options, length)
         grown = grow(places, said.values, said.language, self._fusion, rules.options.end)
         self._end(ends, spoken, grown.rank, length)
-        done = self._done(grown.places.total().max(axis=1))
-        if done.any():
+        done = self._done(grown.places.best())
+        if np.count_nonzero(done):
             for b in np.flatnonzero(done & used[:, 0]).tolist():
                 self._found[b] = self._found[b] or self._unfinished(b, length)
             grown.places.score[done] = -np.inf
         self._places, self._tokens = grown.places, grown.tokens
-        if done.all():
+        if np.count_nonzero(done) == done.size:
             return False
         self._history.append((grown.parents, grown.tokens, attention))
         if said.attention is not None:

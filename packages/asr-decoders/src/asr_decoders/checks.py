@@ -60,8 +60,13 @@ def vocabulary_size(vocabulary: Vocabulary | None, size: int) -> None:
         raise ValueError(f"a piece for each of V = {size} log-probabilities expected, got {len(vocabulary)} pieces")
 
 
-def ctc_log_probs(log_probs: Any, *, blank: int, logits: bool = False) -> NDArray[np.floating[Any]]:
-    """(T, V) log-probabilities (or logits) as an array of floats; raises ValueError where they cannot be that."""
+def ctc_log_probs(
+    log_probs: Any, *, blank: int, logits: bool = False, possible: bool = False
+) -> NDArray[np.floating[Any]]:
+    """(T, V) log-probabilities (or logits) as an array of floats; raises ValueError where they cannot be that.
+
+    possible: checks `possible_frames` as well, in the same pass.
+    """
     array = np.asarray(log_probs)
     if array.ndim != 2 or array.shape[1] == 0:
         raise ValueError(f"log-probabilities (T, V) of one utterance expected, got shape {array.shape}")
@@ -80,6 +85,8 @@ def ctc_log_probs(log_probs: Any, *, blank: int, logits: bool = False) -> NDArra
             f"log-probabilities expected (natural log, at most 0), got {peak[bad[0]]:.6g} at frame {bad[0]}: "
             "apply log_softmax to logits, log to probabilities"
         )
+    if possible:
+        _possible(peak)
     return array
 
 
@@ -89,9 +96,14 @@ def possible_frames(log_probs: NDArray[np.floating[Any]]) -> None:
     Then every labelling has the probability 0 and none is best. Such frames are padding that was not cut
     off, or a fault of the model: passing over them would hide either.
     """
-    impossible = np.flatnonzero(np.isneginf(log_probs.max(axis=1)))
+    _possible(log_probs.max(axis=1))
+
+
+def _possible(peak: NDArray[np.floating[Any]]) -> None:
+    """`possible_frames`, of the greatest log-probability of each frame (T,)."""
+    impossible = np.flatnonzero(np.isneginf(peak))
     if impossible.size:
         raise ValueError(
-            f"frame {impossible[0]} of {len(log_probs)} is impossible, all its log-probabilities are -inf: "
+            f"frame {impossible[0]} of {len(peak)} is impossible, all its log-probabilities are -inf: "
             "cut the padding off at the utterance's length"
         )

@@ -49,8 +49,7 @@ class CtcGreedy:
 
         Raises ValueError for anything else, and for a frame in which every token is impossible.
         """
-        array = checks.ctc_log_probs(log_probs, blank=self.blank)
-        checks.possible_frames(array)
+        array = checks.ctc_log_probs(log_probs, blank=self.blank, possible=True)
         checks.vocabulary_size(self.vocabulary, array.shape[1])
         path = array.argmax(axis=1)
         edges = np.flatnonzero(np.diff(path, prepend=-1, append=-1)).tolist()  # where runs begin; last, T
@@ -194,8 +193,7 @@ class CtcBeam:
         return [self._hypothesis(state, *found) for found in zip(paths, frames, strict=True)]
 
     def _read(self, state: Stream, log_probs: LogProbs, *, copy: bool) -> Stream:
-        array = checks.ctc_log_probs(log_probs, blank=self.blank, logits=self.input == "logits")
-        checks.possible_frames(array)
+        array = checks.ctc_log_probs(log_probs, blank=self.blank, logits=self.input == "logits", possible=True)
         checks.vocabulary_size(self.vocabulary, array.shape[1])
         if state.vocab_size not in (0, array.shape[1]):
             raise ValueError(f"frames (T, {state.vocab_size}) expected as before in this stream, got {array.shape}")

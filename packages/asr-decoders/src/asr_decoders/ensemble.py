@@ -95,6 +95,6 @@ def _of_places(name: str, log_probs: Scores, used: Bools, length: int) -> Scores
     """(N, V) as (B, K, V), checked, -inf in places that are not in use, whatever is there."""
     check_log_probs(name, log_probs, used.ravel(), length)
     placed = log_probs.reshape(*used.shape, -1)
-    if not used.all():
+    if np.count_nonzero(used) < used.size:
         placed[~used] = -np.inf
     return placed

@@ -40,7 +40,8 @@ class WordContext:
     """An n-gram model of words.
 
     A state is a row of integers: the hash and the number of characters of the unfinished word, the model's state
-    before it.
+    before it. There is an unfinished word where the hash is not that of the empty text, 0; it may have no characters,
+    where its bytes only go on with one.
     """
 
     def __init__(self, vocabulary: Vocabulary, lm: NGram, scale: Scale, hotwords: Iterable[str] = ()) -> None:
@@ -64,7 +65,6 @@ class WordContext:
         self._keeps = np.where(self._starts, 0, 1)
         self._penalty = scale.unknown_log_prob * np.maximum(np.arange(LONG) / 6, 1.0)
         self._penalty = np.maximum(self._penalty, DEEPEST)
-        self._penalty[0] = 0.0
         self.bound: Floats = np.where(self._starts, max(scale.word_bonus, 0.0) + _slack(scale), 0.0)
 
     def start(self) -> Rows:
@@ -75,7 +75,7 @@ class WordContext:
         grown = states.take(parents, axis=0)
         hashes, characters = grown[:, 0], grown[:, 1]
         language, bonus = np.zeros((2, tokens.size))
-        ends = (self._starts[tokens] & (characters > 0)).nonzero()[0]
+        ends = (self._starts[tokens] & (hashes != 0)).nonzero()[0]
         if ends.size:
             ended = np.zeros(len(states), dtype=np.bool_)  # the same word ends for many tokens
             ended[parents[ends]] = True
@@ -84,13 +84,13 @@ class WordContext:
             language[ends], bonus[ends], grown[ends, 2:] = word_language[place], word_bonus[place], history[place]
         grown[:, 0] = hashes = hashes * self._times[tokens] + self._plus[tokens]  # modulo 2^64
         grown[:, 1] = characters = characters * self._keeps[tokens] + self._characters[tokens]
-        dead = self._find(hashes) == -2
-        return Advance(grown, language, bonus, self._penalty[np.minimum(characters, LONG - 1) * dead])
+        dead = (self._find(hashes) == -2) & (hashes != 0)
+        return Advance(grown, language, bonus, np.where(dead, self._penalty[np.minimum(characters, LONG - 1)], 0.0))
 
     def finish(self, states: Rows, /) -> tuple[Floats, Floats]:
         language, bonus = np.zeros((2, len(states)))
         history = states[:, 2:].copy()
-        last = np.flatnonzero(states[:, 1] > 0)
+        last = np.flatnonzero(states[:, 0])
         language[last], bonus[last], history[last] = self._end(states[last])
         return language + _end(self._lm, history, self._scale), bonus
 

@@ -23,7 +23,7 @@ def repeat(state: Any, beam_size: int, /) -> Any:
 
 def reorder(state: Any, rows: NDArray[np.intp], /) -> Any:
     """Takes those rows of every leaf that has as many; leaves of another leading dimension stay."""
-    if (rows == np.arange(rows.size)).all():
+    if not np.count_nonzero(rows != np.arange(rows.size)):
         return state
     return map_leaves(lambda leaf: take_rows(leaf, rows) if leaf.shape[0] == rows.size else leaf, state)
 
@@ -31,11 +31,11 @@ def reorder(state: Any, rows: NDArray[np.intp], /) -> Any:
 def map_leaves(function: Callable[[Any], Any], nest: Any, /) -> Any:
     """The same nest with the function applied to every array that has a leading dimension."""
     if isinstance(nest, dict):
-        mapped = copy.copy(nest)  # keeps the kind of dict
+        mapped = {} if type(nest) is dict else copy.copy(nest)  # keeps the kind of dict
         for key, value in nest.items():
             mapped[key] = map_leaves(function, value)
         return mapped
-    if isinstance(nest, list | tuple):
+    if isinstance(nest, (list, tuple)):
         values = [map_leaves(function, value) for value in nest]
         return type(nest)(*values) if hasattr(nest, "_fields") else type(nest)(values)
     return function(nest) if len(getattr(nest, "shape", ())) > 0 else nest
@@ -43,12 +43,14 @@ def map_leaves(function: Callable[[Any], Any], nest: Any, /) -> Any:
 
 def take_rows(leaf: Any, rows: NDArray[np.intp], /) -> Any:
     """leaf[rows] along the first dimension, by the leaf's own framework and on its own device."""
+    if isinstance(leaf, np.ndarray):
+        return leaf.take(rows, axis=0)
     framework = type(leaf).__module__.partition(".")[0]
     if framework == "tensorflow":
         return sys.modules[framework].gather(leaf, rows)
     if framework == "torch":
         return leaf.index_select(0, sys.modules[framework].as_tensor(rows, device=leaf.device))
-    return leaf[rows]  # numpy, JAX
+    return leaf[rows]  # JAX
 
 
 def to_numpy(array: Any, /) -> NDArray[np.floating[Any]]:
@@ -56,6 +58,8 @@ def to_numpy(array: Any, /) -> NDArray[np.floating[Any]]:
 
     Raises ValueError for what holds no floating-point numbers.
     """
+    if isinstance(array, np.ndarray) and array.dtype.char in "fd":
+        return np.array(array)
     if hasattr(array, "detach"):  # PyTorch: off the graph and off the device
         array = array.detach().cpu()
         if array.is_floating_point() and array.element_size() < 4:

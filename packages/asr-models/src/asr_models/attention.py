@@ -1,7 +1,10 @@
 """Attention of a speller over the listener's memory.
 
 A query belongs to a hypothesis, the memory to an utterance: queries come as `(N, Q)` with `N = B * beams`, the memory
-stays `(B, T, D)` and is never copied for the beams.
+stays `(B, T, D)` and is never copied for the beams. All kinds have one interface:
+
+    memory(values, real) -> Memory                         what does not depend on a query, once an utterance
+    call(query, memory, previous) -> context, alignment    `(N, Q)`, `(N, T)` -> `(N, D)`, `(N, T)`
 """
 
 from typing import NamedTuple
@@ -9,7 +12,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
+from asr_models.configs import LasConfig
 from asr_models.initial import glorot, weight
 from asr_models.layers import Dense
 
@@ -18,7 +23,7 @@ class Memory(NamedTuple):
     """The listener's output as attention reads it."""
 
     values: tf.Tensor
-    """`(B, T, D)`."""
+    """`(B, T, D)`; multi-head: `(B, T, A)`, projected."""
     keys: tf.Tensor
     """`(B, T, A)`."""
     real: tf.Tensor
@@ -35,11 +40,15 @@ def _by_hypothesis(values: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
     return tf.reshape(values, tf.concat([tf.shape(query)[:1], tf.shape(values)[2:]], 0))
 
 
-def _attend(scores: tf.Tensor, memory: Memory, query: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scores `(B, beams, T)` -> contexts `(N, D)` and alignments `(N, T)`, exactly zero on padding."""
-    scores = tf.where(memory.real[:, None], scores, -1e9)
+def _softmax(scores: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Over the last axis, the frames; `real` is broadcast. Exactly zero on padding."""
     # An utterance without a frame has nothing to look at: the product makes its alignment zero, not uniform.
-    alignment = tf.nn.softmax(scores) * tf.cast(memory.real[:, None], tf.float32)
+    return tf.nn.softmax(tf.where(real, scores, -1e9)) * tf.cast(real, tf.float32)
+
+
+def _attend(scores: tf.Tensor, memory: Memory, query: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Scores `(B, beams, T)` -> contexts `(N, D)` and alignments `(N, T)`."""
+    alignment = _softmax(scores, memory.real[:, None])
     context = tf.matmul(alignment, memory.values)
     return _by_hypothesis(context, query), _by_hypothesis(alignment, query)
 
@@ -48,7 +57,7 @@ class DotAttention(keras.Layer):
     """score = (W q) . (V m) / sqrt(A): the dot product of Chan et al. (2015), scaled as by Vaswani et al. (2017)."""
 
     def __init__(self, query: int, memory: int, units: int, *, rng: np.random.Generator, name: str) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         self.units = units
         self.query = Dense(query, units, rng=rng, bias=False, name=f"{name}.query")
         self.key = Dense(memory, units, rng=rng, bias=False, name=f"{name}.key")
@@ -64,8 +73,35 @@ class DotAttention(keras.Layer):
         return _attend(tf.matmul(queries, memory.keys, transpose_b=True) * self.units**-0.5, memory, query)
 
 
+class AdditiveAttention(keras.Layer):
+    """score = v . tanh(W q + V m + b) (Bahdanau et al., 2014, arXiv:1409.0473)."""
+
+    def __init__(self, query: int, memory: int, units: int, *, rng: np.random.Generator, name: str) -> None:
+        super().__init__(name=name, autocast=False)
+        self.query = Dense(query, units, rng=rng, name=f"{name}.query")
+        self.key = Dense(memory, units, rng=rng, bias=False, name=f"{name}.key")
+        self.score = Dense(units, 1, rng=rng, bias=False, name=f"{name}.score")
+        self.built = True
+
+    def memory(self, values: tf.Tensor, real: tf.Tensor) -> Memory:
+        """Everything about the memory that does not depend on a query."""
+        return Memory(values, self.key(values), real)
+
+    def call(self, query: tf.Tensor, memory: Memory, previous: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`query` `(N, Q)` -> context `(N, D)`, alignment `(N, T)`. The `previous` alignment is not looked at."""
+        queries = _by_utterance(self.query(query), tf.shape(memory.keys)[0])[:, :, None]
+        return _attend(self.score(tf.tanh(queries + memory.keys[:, None]))[..., 0], memory, query)
+
+
 class LocationAttention(keras.Layer):
-    """score = v . tanh(W q + V m + U (F * previous alignment) + b) (Chorowski et al., 2015, arXiv:1506.07503)."""
+    """score = v . tanh(W q + V m + U (F * previous alignment) + b) (Chorowski et al., 2015, arXiv:1506.07503).
+
+    The first weights of one channel lean ahead: they favour the frame last looked at and the `AHEAD` after it. So the
+    speller reads from left to right from the first step of training on, and need not find out that speech is heard in
+    order: on a few utterances it never does, it learns the texts by heart.
+    """
+
+    AHEAD, LEAN = 5, 0.5
 
     def __init__(
         self,
@@ -78,13 +114,23 @@ class LocationAttention(keras.Layer):
         rng: np.random.Generator,
         name: str,
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         self.query = Dense(query, units, rng=rng, name=f"{name}.query")
         self.key = Dense(memory, units, rng=rng, bias=False, name=f"{name}.key")
-        self.filters = weight(self, "filters", glorot(rng, width, 1, channels))
+        self.filters = weight(self, "filters", self._ahead(glorot(rng, width, 1, channels)))
         self.location = Dense(channels, units, rng=rng, bias=False, name=f"{name}.location")
         self.score = Dense(units, 1, rng=rng, bias=False, name=f"{name}.score")
+        kernel = np.asarray(self.location.kernel).copy()
+        kernel[0] = self.LEAN * np.sign(np.asarray(self.score.kernel)[:, 0])
+        self.location.kernel.assign(kernel)
         self.built = True
+
+    def _ahead(self, filters: NDArray[np.float32]) -> NDArray[np.float32]:
+        """`(W, 1, C)`: the first channel sums the alignment of this frame and of those before it."""
+        middle = len(filters) // 2
+        filters *= 0.2
+        filters[max(middle - self.AHEAD, 0) : middle + 1, 0, 0] = 1.0
+        return filters
 
     def memory(self, values: tf.Tensor, real: tf.Tensor) -> Memory:
         """Everything about the memory that does not depend on a query."""
@@ -99,3 +145,60 @@ class LocationAttention(keras.Layer):
         queries = _by_utterance(self.query(query), batch)[:, :, None]
         hidden = tf.tanh(queries + memory.keys[:, None] + location)
         return _attend(self.score(hidden)[..., 0], memory, query)
+
+
+class MultiHeadAttention(keras.Layer):
+    """Scaled dot products in `heads` subspaces of queries, keys and values (Vaswani et al., 2017, arXiv:1706.03762).
+
+    The alignment that it gives is the mean over the heads.
+    """
+
+    def __init__(self, query: int, memory: int, units: int, *, heads: int, rng: np.random.Generator, name: str) -> None:
+        super().__init__(name=name, autocast=False)
+        self.units, self.heads = units, heads
+        self.query = Dense(query, units, rng=rng, bias=False, name=f"{name}.query")
+        self.key = Dense(memory, units, rng=rng, bias=False, name=f"{name}.key")
+        self.value = Dense(memory, units, rng=rng, bias=False, name=f"{name}.value")
+        self.output_layer = Dense(units, memory, rng=rng, bias=False, name=f"{name}.output")
+        self.built = True
+
+    def memory(self, values: tf.Tensor, real: tf.Tensor) -> Memory:
+        """Everything about the memory that does not depend on a query."""
+        return Memory(self.value(values), self.key(values), real)
+
+    def call(self, query: tf.Tensor, memory: Memory, previous: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`query` `(N, Q)` -> context `(N, D)`, alignment `(N, T)`. The `previous` alignment is not looked at."""
+        queries = self._heads(_by_utterance(self.query(query), tf.shape(memory.keys)[0]))
+        scores = tf.matmul(queries, self._heads(memory.keys), transpose_b=True) * (self.units / self.heads) ** -0.5
+        alignment = _softmax(scores, memory.real[:, None, None])  # (B, heads, beams, T)
+        contexts = tf.transpose(tf.matmul(alignment, self._heads(memory.values)), [0, 2, 1, 3])
+        joined = tf.reshape(contexts, [-1, self.units])
+        context = tf.ensure_shape(self.output_layer(joined), [query.shape[0], None])
+        return context, _by_hypothesis(tf.reduce_mean(alignment, 1), query)
+
+    def _heads(self, values: tf.Tensor) -> tf.Tensor:
+        """`(B, X, A)` -> `(B, heads, X, A / heads)`."""
+        shape = tf.shape(values)
+        split = tf.reshape(values, [shape[0], shape[1], self.heads, self.units // self.heads])
+        return tf.transpose(split, [0, 2, 1, 3])
+
+
+def attention_of(config: LasConfig, *, memory: int, rng: np.random.Generator, name: str) -> keras.Layer:
+    """The layer that `LasConfig.attention` names."""
+    query, units = config.speller_units, config.attention_units
+    match config.attention:
+        case "dot":
+            return DotAttention(query, memory, units, rng=rng, name=name)
+        case "additive":
+            return AdditiveAttention(query, memory, units, rng=rng, name=name)
+        case "multi-head":
+            return MultiHeadAttention(query, memory, units, heads=config.attention_heads, rng=rng, name=name)
+    return LocationAttention(
+        query,
+        memory,
+        units,
+        channels=config.location_channels,
+        width=config.location_width,
+        rng=rng,
+        name=name,
+    )

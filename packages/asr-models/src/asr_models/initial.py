@@ -27,6 +27,12 @@ def orthogonal(rng: np.random.Generator, size: int) -> Floats:
     return (q * np.sign(np.diag(r))).astype(np.float32)
 
 
-def weight(layer: keras.Layer, name: str, value: Floats, *, trainable: bool = True) -> Any:
-    """A variable of `layer` that starts as `value`."""
-    return layer.add_weight(shape=value.shape, initializer=lambda *_, **__: value, name=name, trainable=trainable)
+def weight(layer: keras.Layer, name: str, value: Floats, *, trainable: bool = True, autocast: bool = False) -> Any:
+    """A variable of `layer` that starts as `value`.
+
+    It is read as float32 under any policy; a layer casts what its large products read, and nothing else. With
+    `autocast` Keras casts it.
+    """
+    return layer.add_weight(
+        shape=value.shape, initializer=lambda *_, **__: value, name=name, trainable=trainable, autocast=autocast
+    )

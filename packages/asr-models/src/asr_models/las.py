@@ -9,8 +9,9 @@ import tensorflow as tf
 from asr_models.configs import LasConfig
 from asr_models.interfaces import Encoded
 from asr_models.layers import Dense
+from asr_models.lengths import as_batch
 from asr_models.listener import Listener
-from asr_models.speller import LstmSpeller, SpellerState
+from asr_models.speller import RecurrentSpeller, SpellerState
 
 
 class Las(keras.Model):
@@ -20,15 +21,17 @@ class Las(keras.Model):
         config: what it is made of.
         features: F, the number of features a frame.
         vocab_size: V, with the begin and end tokens.
+        channels: C, of features `(B, T, F, C)` such as deltas beside them; 1 for features `(B, T, F)`.
         seed: of the first weights; equal seeds give equal models.
     """
 
-    def __init__(self, config: LasConfig, *, features: int, vocab_size: int, seed: int = 0) -> None:
-        super().__init__(name="las")
+    def __init__(self, config: LasConfig, *, features: int, vocab_size: int, channels: int = 1, seed: int = 0) -> None:
+        super().__init__(name="las", autocast=False)
         rng = np.random.default_rng(seed)
         self.config, self.features, self.vocab_size, self.stride = config, features, vocab_size, config.stride
-        self.listener = Listener(config, features=features, rng=rng)
-        self.speller = LstmSpeller(config, memory=self.listener.width, vocab_size=vocab_size, rng=rng)
+        self.channels = channels
+        self.listener = Listener(config, features=features, channels=channels, rng=rng)
+        self.speller = RecurrentSpeller(config, memory=self.listener.width, vocab_size=vocab_size, rng=rng)
         width = self.listener.width
         self.ctc_head = Dense(width, vocab_size, rng=rng, name="ctc_head") if config.ctc_head else None
         self.built = True
@@ -54,10 +57,9 @@ class Las(keras.Model):
         """`features` `(B, T, F)`, `lengths` `(B,)` int32 -> memory `(B, T', D)` and its lengths, ceil(length / stride).
 
         Raises:
-            ValueError: the features are not F wide; or training with dropout and no seed.
+            ValueError: the features are not `(B, T, F)`; or training with dropout and no seed.
         """
-        if features.shape[-1] != self.features:
-            raise ValueError(f"Las was built for {self.features} features a frame, got {features.shape[-1]}")
+        features, lengths = as_batch("Las", features, lengths, width=self.features, channels=self.channels)
         return self.listener(features, lengths, training=training, seed=seed)
 
     def call(
@@ -68,19 +70,28 @@ class Las(keras.Model):
         *,
         training: bool = False,
         seed: tf.Tensor | None = None,
+        sampling: tf.Tensor | float | None = None,
     ) -> tf.Tensor:
         """Teacher forcing: `tokens` `(B, U)` int32 that start with the begin token -> logits `(B, U, V)`.
 
-        Logits at u are for the token after `tokens[:, u]`; those beyond a text's length mean nothing.
+        Logits at u are for the token after `tokens[:, u]`; those beyond a text's length mean nothing. `sampling` is
+        the rate of scheduled sampling in this step, a number or a scalar tensor; None is that of the configuration.
         """
         memory = self.listen(features, lengths, training=training, seed=seed)
-        return self.speller(memory, tokens, training=training, seed=seed)
+        return self.speller(memory, tokens, training=training, seed=seed, sampling=sampling)
+
+    def alignments(self, memory: Encoded, tokens: tf.Tensor) -> tf.Tensor:
+        """Where each next token is heard, under teacher forcing: `tokens` `(B, U)` -> `(B, U, T')`, rows sum to one."""
+        return self.speller.alignments(memory, tokens)
 
     def start(self, memory: Encoded, *, beams: int = 1) -> SpellerState:
         """The speller's state before the begin token, `N = B * beams` rows, utterance by utterance."""
         return self.speller.start(memory, beams)
 
     def step(self, tokens: tf.Tensor, state: SpellerState) -> tuple[tf.Tensor, Any]:
-        """`tokens` `(N,)` int32 -> natural log-probabilities `(N, V)` of the next token, and the new state."""
-        spoken, state = self.speller.step(tokens, state)
+        """`tokens` `(N,)` int32 -> natural log-probabilities `(N, V)` of the next token, and the new state.
+
+        `state.alignment` `(N, T')` then says where the token was heard.
+        """
+        spoken, state = self.speller.step(tf.cast(tokens, tf.int32), state)
         return tf.nn.log_softmax(self.speller.logits(spoken)), state

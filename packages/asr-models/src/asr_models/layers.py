@@ -1,5 +1,7 @@
 """Small layers that know about padding or seeds: dense, dropout, masked batch normalisation."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -10,34 +12,33 @@ from asr_models.initial import glorot, weight
 def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int, *, training: bool) -> tf.Tensor:
     """Dropout whose mask is a function of `seed` and of the `place` in the model, and of nothing else.
 
-    With a seed for each row, `(B, 2)`, a row's mask does not depend on the other rows, nor on padding behind it.
+    With a seed for each row, `(B, 2)`, a row's mask depends neither on the other rows nor on the padding behind it.
 
     Raises:
         ValueError: in training without a seed.
     """
     if not training or rate == 0:
         return values
-    keep = uniform(values, seed, place) >= rate
-    return tf.where(keep, values / tf.cast(1 - rate, values.dtype), tf.zeros([], values.dtype))
+    kept = uniform(tf.shape(values), seed, place) >= rate
+    return tf.where(kept, values / (1 - rate), tf.zeros([], values.dtype))
 
 
-def uniform(like: tf.Tensor, seed: tf.Tensor | None, place: int) -> tf.Tensor:
-    """Numbers from 0 to 1 of the shape of `like` `(B, ...)`; `seed` is `(2,)`, or one for each row `(B, 2)`.
+def uniform(shape: Any, seed: tf.Tensor | None, place: int) -> tf.Tensor:
+    """Numbers in [0, 1), float32, the same on every device and compiled or not.
 
-    Raises:
-        ValueError: without a seed.
+    `seed` is `(2,)`; or `(B, 2)`, and each of the B rows of the shape is drawn from its own.
     """
-    shape, seed = tf.shape(like), fold_in(seed, place)
-    if seed.shape.rank == 1:
-        return _uniform(shape, seed)
-    row = tf.TensorSpec(like.shape[1:], tf.float32)
-    return tf.ensure_shape(tf.map_fn(lambda own: _uniform(shape[1:], own), seed, fn_output_signature=row), like.shape)
+    own = fold_in(seed, place)
+    if own.shape.rank == 1:
+        return _uniform(shape, own)
+    rest = tf.TensorSpec(tf.TensorShape(tf.get_static_value(shape[1:], partial=True)), tf.float32)
+    return tf.map_fn(lambda row: _uniform(shape[1:], row), own, fn_output_signature=rest)
 
 
-def _uniform(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """The upper 24 bits of whole numbers: of floating ones, XLA makes others from the same bits than TensorFlow."""
-    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
-    return tf.cast(tf.bitwise.right_shift(bits, 8), tf.float32) * 2.0**-24 + 0.5
+def _uniform(shape: Any, seed: tf.Tensor) -> tf.Tensor:
+    """Drawn as whole numbers: of one seed XLA makes other floats than the rest of TensorFlow does."""
+    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
+    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
 
 
 def fold_in(seed: tf.Tensor | None, place: int) -> tf.Tensor:
@@ -47,7 +48,7 @@ def fold_in(seed: tf.Tensor | None, place: int) -> tf.Tensor:
     seed = tf.cast(seed, tf.int32)
     if seed.shape.rank == 1:
         return tf.random.experimental.stateless_fold_in(seed, place, alg="philox")
-    return tf.map_fn(lambda own: tf.random.experimental.stateless_fold_in(own, place, alg="philox"), seed)
+    return tf.map_fn(lambda row: tf.random.experimental.stateless_fold_in(row, place, alg="philox"), seed)
 
 
 def across_replicas(*sums: tf.Tensor) -> list[tf.Tensor]:
@@ -59,60 +60,74 @@ def across_replicas(*sums: tf.Tensor) -> list[tf.Tensor]:
     return list(context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.identity(value) for value in sums]))
 
 
+def product(values: tf.Tensor, kernel: tf.Tensor, dtype: str) -> tf.Tensor:
+    """`(..., D)` times `(D, N)`, computed in `dtype` -> `(..., N)` float32."""
+    return tf.cast(tf.tensordot(tf.cast(values, dtype), tf.cast(kernel, dtype), 1), tf.float32)
+
+
 class Dense(keras.Layer):
-    """`values @ kernel + bias` on the last axis."""
+    """`values @ kernel + bias` on the last axis; the product in the compute dtype of the layer, what it gives float32.
+
+    Under `keras.config.set_dtype_policy("mixed_bfloat16")` the products of the models are bfloat16, and everything
+    else, weights, statistics, states and logits, stays float32.
+    """
 
     def __init__(
         self, inputs: int, units: int, *, rng: np.random.Generator, bias: bool = True, name: str | None = None
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         self.kernel = weight(self, "kernel", glorot(rng, inputs, units))
         self.bias = weight(self, "bias", np.zeros(units, np.float32)) if bias else None
         self.built = True
 
     def call(self, values: tf.Tensor) -> tf.Tensor:
         """`(..., D)` -> `(..., units)`."""
-        # Not tensordot: in a loop, its gradient transposes by an order that XLA must know and does not.
-        product = tf.einsum("...d,du->...u", values, tf.convert_to_tensor(self.kernel))
-        return product if self.bias is None else product + tf.convert_to_tensor(self.bias)
+        projected = product(values, tf.convert_to_tensor(self.kernel), self.compute_dtype)
+        return projected if self.bias is None else projected + tf.convert_to_tensor(self.bias)
 
 
 class BatchNorm(keras.Layer):
     """Batch normalisation over the real frames of a batch (sequence-wise: Laurent et al., 2015, arXiv:1510.01378).
 
-    Padding enters neither the statistics nor, by the mask that multiplies it, the output. Under a strategy of
-    `tf.distribute` the statistics are those of all replicas together.
+    Padding enters neither the statistics nor the output, whatever stands there. All of it is computed in float32: in
+    bfloat16 a batch of more than 256 frames could not be counted.
     """
 
     def __init__(self, units: int, *, momentum: float = 0.95, epsilon: float = 1e-3, name: str | None = None) -> None:
         super().__init__(name=name)
         self.momentum, self.epsilon = momentum, epsilon
-        self.scale = weight(self, "scale", np.ones(units, np.float32))
-        self.offset = weight(self, "offset", np.zeros(units, np.float32))
-        self.mean = weight(self, "mean", np.zeros(units, np.float32), trainable=False)
-        self.variance = weight(self, "variance", np.ones(units, np.float32), trainable=False)
+        ones, zeros = np.ones(units, np.float32), np.zeros(units, np.float32)
+        self.scale = weight(self, "scale", ones, autocast=False)
+        self.offset = weight(self, "offset", zeros, autocast=False)
+        self.mean = weight(self, "mean", zeros, trainable=False, autocast=False)
+        self.variance = weight(self, "variance", ones, trainable=False, autocast=False)
         self.built = True
 
     def call(self, values: tf.Tensor, mask: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         """`values` `(B, T, ..., D)`, `mask` `(B, T)` float: statistics over all axes but the last."""
-        mask = tf.reshape(mask, tf.concat([tf.shape(mask), tf.ones(values.shape.rank - 2, tf.int32)], 0))
+        real = tf.cast(over_frames(mask, values), tf.bool)
+        values = tf.where(real, tf.cast(values, tf.float32), 0.0)
         if training:
-            mean, variance = self._statistics(values, mask)
+            mean, variance = self._statistics(values, tf.cast(real, tf.float32))
             self._remember(mean, variance)
         else:
             mean, variance = tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
         gain = tf.math.rsqrt(variance + self.epsilon) * tf.convert_to_tensor(self.scale)
-        return ((values - mean) * gain + tf.convert_to_tensor(self.offset)) * mask
+        outputs = (values - mean) * gain + tf.convert_to_tensor(self.offset)
+        return tf.cast(tf.where(real, outputs, 0.0), self.compute_dtype)
 
     def _statistics(self, values: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         axes = list(range(values.shape.rank - 1))
-        per_frame = tf.cast(tf.reduce_prod(tf.shape(values)[2:-1]), values.dtype)
-        total, count = across_replicas(tf.reduce_sum(values * mask, axes), tf.reduce_sum(mask) * per_frame)
-        count = tf.maximum(count, 1.0)
-        mean = total / count
-        (squares,) = across_replicas(tf.reduce_sum(tf.square(values - mean) * mask, axes))
-        return mean, squares / count
+        per_frame = tf.cast(tf.reduce_prod(tf.shape(values)[2:-1]), tf.float32)
+        count = tf.maximum(tf.reduce_sum(mask) * per_frame, 1.0)
+        mean = tf.reduce_sum(values, axes) / count
+        return mean, tf.reduce_sum(tf.square(values - mean) * mask, axes) / count
 
     def _remember(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         for memory, value in ((self.mean, mean), (self.variance, variance)):
             memory.assign(self.momentum * memory + (1 - self.momentum) * tf.stop_gradient(value))
+
+
+def over_frames(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """A mask `(B, T)` as `(B, T, 1, ...)`, of the rank of `values`."""
+    return tf.reshape(mask, tf.concat([tf.shape(mask), tf.ones(values.shape.rank - 2, tf.int32)], 0))

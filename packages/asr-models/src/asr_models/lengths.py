@@ -6,6 +6,8 @@ padding of a strided convolution left or right depending on the padded length, s
 with its neighbours.)
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -29,3 +31,32 @@ def pad_for(size: tf.Tensor | int, kernel: int, stride: int) -> tuple[int, tf.Te
     after = needed - before - size
     # A stride above the kernel leaves inputs unread at the end; there is nothing to pad then.
     return before, tf.maximum(after, 0) if isinstance(after, tf.Tensor) else max(after, 0)
+
+
+def as_features(owner: str, features: Any, *, width: int, channels: int = 1) -> tf.Tensor:
+    """Features as float32 `(B, T, F)`, or `(B, T, F, C)` where C, the number of channels, is above one.
+
+    Raises:
+        ValueError: another rank, width or number of channels.
+    """
+    features = tf.convert_to_tensor(features)
+    shape, expected = features.shape, f"(B, T, {width})" if channels == 1 else f"(B, T, {width}, {channels})"
+    if shape.rank != (3 if channels == 1 else 4):
+        raise ValueError(f"{owner} expected features of shape {expected}, got {tuple(shape)}")
+    if shape[2] != width:
+        raise ValueError(f"{owner} was built for {width} features a frame, got {shape[2]}: expected {expected}")
+    if channels > 1 and shape[3] != channels:
+        raise ValueError(f"{owner} was built for {channels} channels, got {shape[3]}: expected {expected}")
+    return tf.cast(features, tf.float32)
+
+
+def as_batch(owner: str, features: Any, lengths: Any, *, width: int, channels: int = 1) -> tuple[tf.Tensor, tf.Tensor]:
+    """The one door for a batch: features as `as_features` has them, and lengths int32 `(B,)`, from any number type.
+
+    Raises:
+        ValueError: features or lengths of another shape.
+    """
+    lengths = tf.cast(lengths, tf.int32)
+    if lengths.shape.rank != 1:
+        raise ValueError(f"{owner} expected lengths of shape (B,), got {tuple(lengths.shape)}")
+    return as_features(owner, features, width=width, channels=channels), lengths

@@ -1,135 +1,124 @@
-"""Losses over padded batches: one number an utterance, each from its own length."""
+"""Losses over padded batches: one number an utterance, each from its own length; and how they are averaged."""
 
 from typing import Any
 
 import tensorflow as tf
 
-# Stands for log 0 where an infinity would turn 0 * inf into a NaN.
-IMPOSSIBLE = -1e30
+from asr_models.ctc import ctc_feasible, ctc_loss
+
+__all__ = [
+    "AVERAGES",
+    "accuracy",
+    "average_loss",
+    "correct_tokens",
+    "cross_entropy",
+    "ctc_feasible",
+    "ctc_loss",
+    "joint_loss",
+]
+
+AVERAGES = ("token", "utterance", "utterance-token")
 
 
-def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, lengths: tf.Tensor, *, smoothing: float = 0.0) -> tf.Tensor:
+def cross_entropy(logits: Any, labels: Any, lengths: Any, *, smoothing: float = 0.0) -> Any:
     """Label-smoothed cross-entropy, summed over the tokens of each utterance.
 
     Args:
-        logits: `(B, U, V)` float32.
-        labels: `(B, U)` int32; what stands beyond `lengths` is not read.
-        lengths: `(B,)` int32.
+        logits: `(B, U, V)`.
+        labels: `(B, U)` integers; what stands beyond `lengths` is not read.
+        lengths: `(B,)` integers.
         smoothing: the share of the target spread evenly over the vocabulary (Szegedy et al., 2015).
 
     Returns:
         `(B,)` float32, natural log.
+
+    Raises:
+        ValueError: `smoothing` is no share.
     """
-    log_probs = tf.nn.log_softmax(logits)
-    mask = tf.sequence_mask(lengths, tf.shape(labels)[1], dtype=tf.float32)
-    target = tf.gather(log_probs, tf.where(mask > 0, labels, 0), batch_dims=2)
-    mean = tf.reduce_mean(log_probs, -1)
-    return -tf.reduce_sum(((1 - smoothing) * target + smoothing * mean) * mask, -1)
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"cross_entropy: smoothing is {smoothing}, expected a share between 0 and 1")
+    real, labels = _real(labels, lengths)
+    log_probs = tf.nn.log_softmax(tf.cast(logits, tf.float32))
+    target = tf.gather(log_probs, labels, batch_dims=2)
+    each = (1 - smoothing) * target + smoothing * tf.reduce_mean(log_probs, -1) if smoothing else target
+    return -tf.reduce_sum(tf.where(real, each, 0.0), -1)
 
 
-def ctc_loss(
-    logits: tf.Tensor, lengths: tf.Tensor, labels: tf.Tensor, label_lengths: tf.Tensor, *, blank: int = 0
-) -> tf.Tensor:
-    """Connectionist temporal classification (Graves et al., 2006), -log p(labels | logits).
-
-    Forward and backward variables run in one loop, and the gradient, softmax minus posterior (equation 16), is
-    known when it ends; nothing is differentiated through the loop.
+def joint_loss(spelled: Any, ctc: Any, *, ctc_weight: float) -> Any:
+    """`(1 - w)` of the speller's loss and `w` of CTC on its listener (Kim et al., 2017, arXiv:1609.06773).
 
     Args:
-        logits: `(B, T, V)` float32, not normalised.
-        lengths: `(B,)` int32, each utterance's own number of frames.
-        labels: `(B, L)` int32; what stands beyond `label_lengths` is not read.
-        label_lengths: `(B,)` int32.
-        blank: the id of the blank.
+        spelled: `(B,)`, cross-entropy.
+        ctc: `(B,)`; where it is infinite, a text too long for a path, the utterance counts by `spelled` alone.
+        ctc_weight: w.
 
     Returns:
-        `(B,)` float32. An utterance too short for its labels gets infinity and no gradient; the others are not touched.
+        `(B,)` float32.
+
+    Raises:
+        ValueError: `ctc_weight` is no share.
     """
-    states = _States(labels, label_lengths, blank)
-    frames = tf.sequence_mask(lengths, tf.shape(logits)[1], dtype=tf.float32)
-
-    @tf.custom_gradient
-    def run(logits: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        log_probs = tf.nn.log_softmax(logits)
-        emissions = tf.transpose(tf.gather(log_probs, states.tokens, axis=2, batch_dims=1), [1, 0, 2])
-        forward, backward = _alpha_beta(emissions, states, tf.transpose(frames)[..., None])
-        total = tf.reduce_logsumexp(tf.where(states.last, forward[-1], IMPOSSIBLE), -1)
-        # With no frames there is nothing to emit: certain for an empty text.
-        nothing = tf.logical_and(tf.equal(lengths, 0), tf.equal(label_lengths, 0))
-        total = tf.where(nothing, 0.0, total)
-        possible = total > IMPOSSIBLE / 2
-        loss = tf.where(possible, -total, float("inf"))
-
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            # Both variables hold the emission of their frame, hence the minus.
-            posterior = tf.exp(tf.minimum(forward + backward - emissions - total[None, :, None], 0.0))
-            posterior = tf.transpose(posterior, [1, 0, 2]) * states.real[:, None]
-            occupied = tf.matmul(posterior, tf.one_hot(states.tokens, tf.shape(logits)[2]))
-            weight = tf.where(possible, upstream, 0.0)[:, None] * frames
-            return (tf.exp(log_probs) - occupied) * weight[..., None]
-
-        return loss, gradient
-
-    return run(logits)
+    if not 0 <= ctc_weight <= 1:
+        raise ValueError(f"joint_loss: ctc_weight is {ctc_weight}, expected a share between 0 and 1")
+    infinite = tf.math.is_inf(ctc)
+    # Made finite first: in a gradient 0 * inf would be no number.
+    joint = (1 - ctc_weight) * spelled + ctc_weight * tf.where(infinite, 0.0, ctc)
+    return tf.where(infinite, spelled, joint)
 
 
-class _States:
-    """The CTC automaton of a batch of texts: blank, first, blank, second, ..., blank; `(B, S)`, S = 2 L + 1."""
+def average_loss(losses: Any, lengths: Any, *, by: str = "token") -> Any:
+    """One number for the batch. Infinite losses are left out, with their tokens.
 
-    def __init__(self, labels: tf.Tensor, label_lengths: tf.Tensor, blank: int) -> None:
-        batch, size = tf.shape(labels)[0], 2 * tf.shape(labels)[1] + 1
-        labels = tf.where(tf.sequence_mask(label_lengths, tf.shape(labels)[1]), labels, blank)
-        pairs = tf.reshape(tf.stack([tf.fill(tf.shape(labels), blank), labels], -1), [batch, size - 1])
-        self.tokens = tf.concat([pairs, tf.fill([batch, 1], blank)], 1)
-        index, end = tf.range(size)[None], 2 * label_lengths[:, None]
-        real = index <= end
-        self.real = tf.cast(real, tf.float32)
-        self.first = tf.logical_and(index <= 1, real)
-        self.last = tf.logical_and(index >= end - 1, real)
-        # A state may be entered from two before it, unless that repeats a token or skips one.
-        differs = tf.not_equal(self.tokens, tf.roll(self.tokens, 2, axis=1))
-        self.skip = tf.logical_and(tf.logical_and(differs, tf.not_equal(self.tokens, blank)), index >= 2)
+    Args:
+        losses: `(B,)`, of whole utterances.
+        lengths: `(B,)` integers, their numbers of tokens.
+        by: "token", the sum over all tokens, long texts count more; "utterance", the mean of the losses;
+            "utterance-token", the mean of each loss over its own number of tokens, as in PyTorch's
+            `CTCLoss(reduction="mean")`.
 
-    def both_ways(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """Log weights `(2, B, S)` of skipping into a state and of starting in it, forward and (mirrored) backward."""
-        leave = tf.roll(self.skip, -2, axis=1)  # the last two states are never skipped from: skip starts False there
-        skip = tf.stack([self.skip, tf.reverse(leave, [1])])
-        start = tf.stack([self.first, tf.reverse(self.last, [1])])
-        return tf.where(skip, 0.0, IMPOSSIBLE), tf.where(start, 0.0, IMPOSSIBLE)
+    Returns:
+        Scalar float32; 0 if nothing is left.
 
-
-def _alpha_beta(emissions: tf.Tensor, states: _States, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Forward and backward variables `(T, B, S)`, from emissions `(T, B, S)` and the frames' mask `(T, B, 1)`.
-
-    The backward variable is the forward one of time and states mirrored. Padding comes last in time, so mirrored it
-    comes first: the recursion begins at the first real frame, and holds its value on padding.
+    Raises:
+        ValueError: `by` is none of these.
     """
-    skip, start = states.both_ways()
-    scores = tf.stack([emissions, tf.reverse(emissions, [0, 2])], 1)
-    masks = tf.stack([mask, tf.reverse(mask, [0])], 1)
-    steps = tf.shape(scores)[0]
-    score_array = tf.TensorArray(tf.float32, steps).unstack(scores)
-    mask_array = tf.TensorArray(tf.float32, steps).unstack(masks)
-    out = tf.TensorArray(tf.float32, steps, element_shape=scores.shape[1:])
-    edge = tf.fill(tf.concat([tf.shape(start)[:2], [2]], 0), IMPOSSIBLE)
-
-    def body(t: tf.Tensor, alpha: tf.Tensor, begun: tf.Tensor, out: tf.TensorArray) -> tuple[Any, ...]:
-        real = mask_array.read(t) > 0
-        shifted = tf.concat([edge, alpha], -1)
-        entered = _log_add(alpha, shifted[..., 1:-1], shifted[..., :-2] + skip)
-        moved = tf.maximum(tf.where(begun, entered, start) + score_array.read(t), IMPOSSIBLE)
-        alpha = tf.where(real, moved, alpha)
-        return t + 1, alpha, tf.logical_or(begun, real), out.write(t, alpha)
-
-    alpha, begun = (
-        tf.fill(tf.shape(start), IMPOSSIBLE),
-        tf.zeros(tf.concat([tf.shape(start)[:2], [1]], 0), tf.bool),
-    )
-    *_, out = tf.while_loop(lambda t, *_: t < steps, body, (0, alpha, begun, out))
-    both = out.stack()
-    return both[:, 0], tf.reverse(both[:, 1], [0, 2])
+    if by not in AVERAGES:
+        raise ValueError(f"average_loss: by is {by!r}, expected one of {', '.join(AVERAGES)}")
+    infinite = tf.math.is_inf(losses)
+    counted = tf.cast(tf.logical_not(infinite), tf.float32)
+    losses, tokens = tf.where(infinite, 0.0, losses), tf.cast(lengths, tf.float32)
+    if by == "utterance-token":
+        losses = losses / tf.maximum(tokens, 1.0)
+    return tf.math.divide_no_nan(tf.reduce_sum(losses), tf.reduce_sum(counted * tokens if by == "token" else counted))
 
 
-def _log_add(*terms: tf.Tensor) -> tf.Tensor:
-    top = tf.maximum(tf.maximum(terms[0], terms[1]), terms[2])
-    return top + tf.math.log(tf.add_n([tf.exp(term - top) for term in terms]))
+def correct_tokens(logits: Any, labels: Any, lengths: Any) -> Any:
+    """How many tokens of each utterance the best logit names, `(B,)` int32, of `lengths`.
+
+    Args:
+        logits: `(B, U, V)`.
+        labels: `(B, U)` integers; what stands beyond `lengths` is not read.
+        lengths: `(B,)` integers.
+    """
+    real, labels = _real(labels, lengths)
+    right = tf.equal(tf.argmax(logits, -1, output_type=tf.int32), labels)
+    return tf.reduce_sum(tf.cast(tf.logical_and(real, right), tf.int32), -1)
+
+
+def accuracy(logits: Any, labels: Any, lengths: Any) -> Any:
+    """The share of all tokens of the batch that the best logit names, scalar float32; 0 of none.
+
+    Args:
+        logits: `(B, U, V)`.
+        labels: `(B, U)` integers; what stands beyond `lengths` is not read.
+        lengths: `(B,)` integers.
+    """
+    right = tf.reduce_sum(correct_tokens(logits, labels, lengths))
+    return tf.math.divide_no_nan(tf.cast(right, tf.float32), tf.cast(tf.reduce_sum(lengths), tf.float32))
+
+
+def _real(labels: Any, lengths: Any) -> tuple[Any, Any]:
+    """Where labels are real, `(B, U)` bool, and the labels as int32, 0 elsewhere."""
+    labels = tf.cast(labels, tf.int32)
+    real = tf.sequence_mask(tf.cast(lengths, tf.int32), labels.shape[1] or tf.shape(labels)[1])
+    return real, tf.where(real, labels, 0)

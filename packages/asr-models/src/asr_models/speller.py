@@ -1,4 +1,12 @@
-"""Attend and spell (Chan et al., 2015): LSTM layers that read the last token and the last context, and look again."""
+"""Attend and spell (Chan et al., 2015): recurrent layers that read the last token and the last context, and look again.
+
+    values = [embedding(token), context]                 (input feeding; else the embedding alone)
+    state' = cells(values, state)
+    context', alignment' = attention(top of state', memory, alignment)
+    logits = output([top of state', context'])
+
+With `attend_first` the attention asks with the top of the old state, and the cells read the context that it gives.
+"""
 
 from typing import Any, NamedTuple
 
@@ -6,12 +14,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from asr_models.attention import DotAttention, LocationAttention, Memory
+from asr_models.attention import Memory, attention_of
 from asr_models.configs import LasConfig
-from asr_models.initial import glorot, orthogonal, weight
+from asr_models.initial import glorot, weight
 from asr_models.interfaces import Encoded
-from asr_models.layers import Dense, dropout, uniform
-from asr_models.recurrent import lstm_cell
+from asr_models.layers import Dense, dropout, fold_in, product, uniform
+from asr_models.stack import Cell
 
 
 class SpellerState(NamedTuple):
@@ -20,7 +28,7 @@ class SpellerState(NamedTuple):
     hidden: tuple[tf.Tensor, ...]
     """`(N, H)` for each layer."""
     cells: tuple[tf.Tensor, ...]
-    """`(N, H)` for each layer."""
+    """`(N, H)` for each layer of an LSTM; none otherwise."""
     context: tf.Tensor
     """`(N, D)`."""
     alignment: tf.Tensor
@@ -32,26 +40,11 @@ class SpellerState(NamedTuple):
 _Changing = tuple[Any, Any, Any, Any]
 """A SpellerState without its memory."""
 
-
-class Cell(keras.Layer):
-    """The weights of one LSTM step."""
-
-    def __init__(self, inputs: int, units: int, *, rng: np.random.Generator, name: str) -> None:
-        super().__init__(name=name)
-        self.projection = Dense(inputs, 4 * units, rng=rng, bias=False, name=f"{name}.projection")
-        self.bias = weight(
-            self, "bias", np.repeat(np.array([0, 1, 0, 0], np.float32), units)
-        )  # the forget gate starts open
-        self.recurrent = weight(self, "recurrent", np.hstack([orthogonal(rng, units) for _ in range(4)]))
-        self.built = True
-
-    def call(self, values: tf.Tensor, hidden: tf.Tensor, cell: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """`(N, D)` and the state `(N, H)` -> the new `(h, c)`."""
-        z = self.projection(values) + tf.matmul(hidden, tf.convert_to_tensor(self.recurrent))
-        return lstm_cell(z + tf.convert_to_tensor(self.bias), cell)
+_SAMPLING, _OUTPUT, _EMBEDDING = 101, 102, 103
+"""Places in the model that draw random numbers."""
 
 
-class LstmSpeller(keras.Layer):
+class RecurrentSpeller(keras.Layer):
     """Memory and tokens to logits of the next token."""
 
     def __init__(
@@ -63,60 +56,82 @@ class LstmSpeller(keras.Layer):
         rng: np.random.Generator,
         name: str = "speller",
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(name=name, autocast=False)
         self.config, self.memory_units, self.vocab_size = config, memory, vocab_size
         units = config.speller_units
         self.embedding = weight(self, "embedding", glorot(rng, vocab_size, config.embedding_units))
-        self.cells, width = [], config.embedding_units + memory
+        self.layers, width = [], config.embedding_units + (memory if config.input_feeding else 0)
         for n in range(config.speller_layers):
-            self.cells.append(Cell(width, units, rng=rng, name=f"{name}.cell_{n}"))
+            self.layers.append(Cell(config.cell, width, units, rng=rng, name=f"{name}.cell_{n}"))
             width = units
-        if config.attention == "location":
-            self.attention = LocationAttention(
-                units,
-                memory,
-                config.attention_units,
-                channels=config.location_channels,
-                width=config.location_width,
-                rng=rng,
-                name=f"{name}.attention",
-            )
-        else:
-            self.attention = DotAttention(units, memory, config.attention_units, rng=rng, name=f"{name}.attention")
-        self.output_layer = Dense(units + memory, vocab_size, rng=rng, name=f"{name}.output")
+        self.attention = attention_of(config, memory=memory, rng=rng, name=f"{name}.attention")
+        self.spoken_units = units + (memory if config.output_context else 0)
+        outputs = config.embedding_units if config.tied_output else vocab_size
+        self.output_layer = Dense(self.spoken_units, outputs, rng=rng, name=f"{name}.output")
+        self.output_bias = weight(self, "output_bias", np.zeros(vocab_size, np.float32)) if config.tied_output else None
+        self.first = None
+        if config.start_from_memory:
+            states = self.layers[0].states * config.speller_layers
+            self.first = Dense(2 * memory, states * units, rng=rng, name=f"{name}.first")
         self.built = True
 
     def start(self, memory: Encoded, beams: int = 1) -> SpellerState:
         """The state before the first token, `N = B * beams` rows, utterance by utterance."""
         batch, frames = tf.shape(memory.values)[0], tf.shape(memory.values)[1]
         real = tf.sequence_mask(memory.lengths, frames)
-        hidden = tf.zeros([batch * beams, self.config.speller_units])
-        zeros = (hidden,) * len(self.cells)
+        states, layers = self._first_states(memory, beams), self.config.speller_layers
         return SpellerState(
-            zeros,
-            zeros,
+            tuple(states[:layers]),
+            tuple(states[layers:]),
             tf.zeros([batch * beams, self.memory_units]),
-            tf.zeros([batch * beams, frames]),
+            # Nothing was heard yet: the reading begins at the first frame.
+            tf.repeat(tf.one_hot(tf.where(memory.lengths > 0, 0, -1), frames), beams, axis=0),
             self.attention.memory(memory.values, real),
         )
 
-    def step(self, tokens: tf.Tensor, state: SpellerState) -> tuple[tf.Tensor, SpellerState]:
+    def _first_states(self, memory: Encoded, beams: int) -> list[tf.Tensor]:
+        """All hidden states, then all cells."""
+        batch, layers, units = tf.shape(memory.values)[0], self.config.speller_layers, self.config.speller_units
+        count = self.layers[0].states * layers
+        if self.first is None:
+            return [tf.zeros([batch * beams, units])] * count
+        last = tf.gather(memory.values, tf.maximum(memory.lengths - 1, 0), axis=1, batch_dims=1)
+        heard = self.first(tf.concat([memory.values[:, 0], last], -1))
+        return tf.split(tf.repeat(heard, beams, axis=0), count, axis=-1)
+
+    def step(
+        self, tokens: tf.Tensor, state: SpellerState, *, training: bool = False, seed: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, SpellerState]:
         """`tokens` `(N,)` -> what the output layer reads, `(N, H + D)`, and the new state."""
-        values = tf.concat([tf.gather(tf.convert_to_tensor(self.embedding), tokens), state.context], -1)
+        values = tf.gather(tf.convert_to_tensor(self.embedding), tokens)
+        values = dropout(values, self.config.embedding_dropout, seed, _EMBEDDING, training=training)
+        context, alignment = state.context, state.alignment
+        if self.config.attend_first:
+            context, alignment = self.attention(state.hidden[-1], state.memory, alignment)
+        if self.config.input_feeding:
+            values = tf.concat([values, context], -1)
         hidden, cells = [], []
-        for layer, h, c in zip(self.cells, state.hidden, state.cells, strict=True):
-            values, c = layer(values, h, c)
+        for layer, old in zip(self.layers, self._by_layer(state), strict=True):
+            values, *rest = layer(values, old)
             hidden.append(values)
-            cells.append(c)
-        context, alignment = self.attention(values, state.memory, state.alignment)
+            cells.extend(rest)
+        if not self.config.attend_first:
+            context, alignment = self.attention(values, state.memory, alignment)
         state = SpellerState(tuple(hidden), tuple(cells), context, alignment, state.memory)
-        return tf.concat([values, context], -1), state
+        return tf.concat([values, context], -1) if self.config.output_context else values, state
+
+    def _by_layer(self, state: SpellerState) -> list[tuple[tf.Tensor, ...]]:
+        return list(zip(state.hidden, state.cells, strict=True)) if state.cells else [(h,) for h in state.hidden]
 
     def logits(
         self, spoken: tf.Tensor, *, training: bool = False, seed: tf.Tensor | None = None, place: int = 0
     ) -> tf.Tensor:
         """`(..., H + D)` -> `(..., V)`."""
-        return self.output_layer(dropout(spoken, self.config.dropout, seed, place, training=training))
+        values = self.output_layer(dropout(spoken, self.config.dropout, seed, place, training=training))
+        if self.output_bias is None:
+            return values
+        embedding = tf.transpose(tf.convert_to_tensor(self.embedding))
+        return product(values, embedding, self.compute_dtype) + tf.convert_to_tensor(self.output_bias)
 
     def call(
         self,
@@ -131,31 +146,61 @@ class LstmSpeller(keras.Layer):
 
         In training a token is replaced by the speller's own last guess with probability `sampling`, a number or a
         scalar tensor that grows from step to step; None is `config.sampling`.
+
+        Raises:
+            ValueError: training draws numbers and there is no seed.
         """
-        rate = self.config.sampling if sampling is None else sampling
-        guesses = training and self.config.sampling > 0
-        known = tokens.shape[1]
-        steps, state = tf.shape(tokens)[1] if known is None else known, self.start(memory)
-        by_step = tf.transpose(tokens)
-        if guesses:
-            draws = tf.transpose(uniform(tokens, seed, 101))
-            own_guess = draws < rate
+        spoken, _ = self._spell(memory, tokens, training=training, seed=seed, sampling=sampling)
+        return self.logits(spoken, training=training, seed=seed, place=_OUTPUT)
 
-        out = tf.TensorArray(tf.float32, steps, element_shape=[tokens.shape[0], self.output_layer.kernel.shape[0]])
+    def alignments(self, memory: Encoded, tokens: tf.Tensor) -> tf.Tensor:
+        """`tokens` `(B, U)` -> `(B, U, T')`: where each next token was heard; rows sum to one, padding is zero."""
+        return self._spell(memory, tokens)[1]
 
-        def body(u: tf.Tensor, guess: tf.Tensor, changing: _Changing, out: tf.TensorArray) -> tuple[Any, ...]:
-            token = by_step[u]
-            if guesses:
-                token = tf.where(own_guess[u], guess, token)
-            spoken, after = self.step(token, SpellerState(*changing, state.memory))
-            if guesses:
+    def _spell(
+        self,
+        memory: Encoded,
+        tokens: tf.Tensor,
+        *,
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+        sampling: tf.Tensor | float | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """What the output layer reads `(B, U, H + D)`, and the alignments `(B, U, T')`."""
+        tokens, state = tf.cast(tokens, tf.int32), self.start(memory)
+        by_step, known = tf.transpose(tokens), tokens.shape[1]
+        steps = tf.shape(tokens)[1] if known is None else known
+        own_guess = self._own_guess(by_step, seed, sampling) if training else None
+        frames = memory.values.shape[1]
+
+        def body(u: tf.Tensor, guess: tf.Tensor, changing: _Changing, *out: tf.TensorArray) -> tuple[Any, ...]:
+            token = by_step[u] if own_guess is None else tf.where(own_guess[u], guess, by_step[u])
+            place = fold_in(seed, u) if training and self.config.embedding_dropout else None
+            spoken, after = self.step(token, SpellerState(*changing, state.memory), training=training, seed=place)
+            if own_guess is not None:
                 guess = tf.argmax(tf.stop_gradient(self.logits(spoken)), -1, output_type=tf.int32)
-            return u + 1, guess, tuple(after[:-1]), out.write(u, spoken)
+            rows = (spoken, after.alignment)
+            written = (array.write(u, row) for array, row in zip(out, rows, strict=True))
+            return u + 1, guess, tuple(after[:-1]), *written
 
+        arrays = [
+            tf.TensorArray(tf.float32, steps, element_shape=[tokens.shape[0], width])
+            for width in (self.spoken_units, frames)
+        ]
         # Nothing was guessed before the first step: its guess is its token. The memory stays out of the loop's state:
         # what a loop carries is kept for the gradient once a step.
-        *_, out = tf.while_loop(
-            lambda u, *_: u < steps, body, (0, by_step[0], tuple(state[:-1]), out), maximum_iterations=known
-        )
-        spoken = tf.transpose(out.stack(), [1, 0, 2])
-        return self.logits(spoken, training=training, seed=seed, place=102)
+        first = (0, tf.zeros_like(tokens[:, 0]) if known == 0 else by_step[0], tuple(state[:-1]), *arrays)
+        *_, spoken, alignments = tf.while_loop(lambda u, *_: u < steps, body, first, maximum_iterations=known)
+        return tf.transpose(spoken.stack(), [1, 0, 2]), tf.transpose(alignments.stack(), [1, 0, 2])
+
+    def _own_guess(
+        self, by_step: tf.Tensor, seed: tf.Tensor | None, rate: tf.Tensor | float | None
+    ) -> tf.Tensor | None:
+        """`(U, B)` bool: where a token is replaced by the guess; None where none ever is."""
+        rate = self.config.sampling if rate is None else rate
+        if isinstance(rate, int | float) and rate == 0:
+            return None
+        steps, batch = tf.unstack(tf.shape(by_step))
+        shape = {"token": [batch, steps], "utterance": [batch, 1], "batch": [1, 1]}[self.config.sampling_per]
+        draws = tf.transpose(uniform(tf.stack(shape), seed, _SAMPLING))
+        return tf.broadcast_to(draws < tf.cast(rate, tf.float32), [steps, batch])

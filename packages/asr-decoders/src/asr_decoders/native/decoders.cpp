@@ -28,7 +28,7 @@
 
 namespace {
 
-constexpr int32_t ABI_VERSION = 1;  // as in loader.py: raised whenever a function or a struct below changes
+constexpr int32_t ABI_VERSION = 2;  // as in loader.py: raised whenever a function or a struct below changes
 
 enum Status : int32_t { OK, NO_MEMORY, FAULT, BAD_FRAME, BAD_STATE, BAD_TOKEN, IMPOSSIBLE, NO_SUCH_PREFIX };
 
@@ -48,7 +48,7 @@ struct Preparation {
 struct Frame {
   double peak;   // the greatest input; frames are divided by their greatest probability
   double level;  // the logarithm of that probability
-  double token;  // the greatest probability of a token, the blank left out, after that division
+  double token;  // the logarithm of the greatest probability of a token, the blank left out, after that division
 };
 
 // The greatest of n values and `peak`, sixteen lanes at a time; false where one is above the limit or not a
@@ -88,7 +88,7 @@ bool inspect(const Real* x, int64_t V, int64_t blank, const Preparation& prepare
   good &= greatest(x + blank, 1, limit, peak);
   if (!good || peak == -std::numeric_limits<Real>::infinity()) return false;
   frame.peak = frame.level = peak;
-  frame.token = std::exp(token - frame.peak);
+  frame.token = token - frame.peak;
   if (prepare.logits) {
     double sum = 0.0;
     for (int64_t token = 0; token < V; ++token) sum += std::exp(static_cast<double>(x[token]) - frame.peak);
@@ -168,6 +168,16 @@ Value read(const uint8_t* at) {
   return value;
 }
 
+// Asks for memory that is read soon: tables are larger than caches, and several waits are no longer than one.
+inline void fetch(const Table& table, int64_t entry_size, uint64_t key) {
+#if defined(__GNUC__)
+  if (table.size > 0)
+    __builtin_prefetch(table.data + static_cast<int64_t>(key % static_cast<uint64_t>(table.size)) * entry_size);
+#else
+  static_cast<void>(table), static_cast<void>(entry_size), static_cast<void>(key);
+#endif
+}
+
 // The entry of a key in a hash table whose entries begin with the key; null where there is none.
 const uint8_t* find(const Table& table, int64_t entry_size, uint64_t key) {
   if (table.size <= 0) return nullptr;
@@ -181,6 +191,11 @@ const uint8_t* find(const Table& table, int64_t entry_size, uint64_t key) {
     if (++i == table.size) i = 0;
   } while (i != start);
   return nullptr;
+}
+
+// In hash tables, the key of an n-gram with one more word of history.
+inline uint64_t longer_key(uint64_t key, uint32_t history) {
+  return (key * 8978948897894561157u) ^ ((uint64_t{1} + history) * 17894857484156487943u);
 }
 
 constexpr int64_t UNIGRAM = 8, TRIE_UNIGRAM = 16, MIDDLE = 16, LONGEST = 12, WORD = 12;  // bytes of an entry
@@ -223,7 +238,7 @@ class Lookup {
 
   bool longer_in_tables(uint32_t history) {
     if (!more_) return false;
-    key_ = (key_ * 8978948897894561157u) ^ ((uint64_t{1} + history) * 17894857484156487943u);
+    key_ = longer_key(key_, history);
     const bool longest = length_ == model_.order;
     const uint8_t* entry =
         longest ? find(model_.longest, LONGEST, key_) : find(model_.middle[length_ - 2], MIDDLE, key_);
@@ -299,6 +314,7 @@ class NGram {
   double step(const int32_t* history, uint32_t word, int32_t* next) const {
     std::fill(next, next + most_, -1);
     std::fill(next + most_, next + row(), 0);
+    if (!arrays_.packed) expect(history, word);
     Lookup found(arrays_, word);
     double log10 = found.prob;
     size_t matched = 1, kept = 0;  // length of the longest n-gram found; how many words are needed later
@@ -330,6 +346,16 @@ class NGram {
  private:
   NGramArrays arrays_;
   size_t most_;  // words of history
+
+  // Asks for the entries of all orders at once: their keys do not need each other's entries.
+  void expect(const int32_t* history, uint32_t word) const {
+    uint64_t key = word;
+    for (size_t length = 1; length <= most_ && history[length - 1] >= 0; ++length) {
+      key = longer_key(key, static_cast<uint32_t>(history[length - 1]));
+      if (length == most_) fetch(arrays_.longest, LONGEST, key);
+      else fetch(arrays_.middle[length - 1], MIDDLE, key);
+    }
+  }
 
   static int32_t bits(float number) { return read<int32_t>(reinterpret_cast<const uint8_t*>(&number)); }
 };
@@ -395,9 +421,14 @@ struct Step {
 class Context {
  public:
   virtual ~Context() = default;
+  virtual void expect(int32_t, int32_t) {}  // that `step` is asked soon
   virtual Step step(int32_t node, int32_t token) = 0;
   virtual void grow(int32_t node, int32_t token) = 0;        // makes a node one token longer
   virtual Step finish(int32_t node) = 0;                     // what ending here adds
+
+  // How much more than its bound a step from the node to the start of a word adds, at most: less than nothing.
+  virtual double at_start_of_word(int32_t) { return 0.0; }
+
   virtual void keep(const std::vector<int32_t>& nodes) = 0;  // forgets the others
   virtual void save(Writer& writer) const = 0;
   virtual bool load(Reader& reader, size_t nodes) = 0;       // false where it cannot be what was saved
@@ -453,7 +484,11 @@ struct WordArrays {  // loader.py: WordArrays; (V,) for every token
 
 class WordModel : public Model {
  public:
-  explicit WordModel(const WordArrays& from) : arrays(from), lm(from.ngram) {}
+  WordModel(const WordArrays& from, size_t V) : arrays(from), lm(from.ngram), lookahead_(V, 0.0) {
+    for (size_t token = 0; token < V; ++token)
+      if (arrays.starts[token] && arrays.hash[token] != 0)
+        lookahead_[token] = lookahead(find(arrays.hash[token]), arrays.characters[token]);
+  }
 
   const WordArrays arrays;
   const NGram lm;
@@ -461,19 +496,43 @@ class WordModel : public Model {
   std::unique_ptr<Context> start() const override;
   bool starts_word(int32_t token) const override { return arrays.starts[token]; }
 
-  // Whether a known word begins with the text; `number` is that of the word it is: 0 for <unk>, or -1.
-  bool find(uint64_t hash, int64_t& number) const {
-    constexpr uint32_t BEGINNING = 0xFFFFFFFF;
+  static constexpr int64_t BEGINNING = -1, NOTHING = -2;  // what a text is that is no word
+
+  // The number of the word that the text is, 0, that of <unk>, for one of a hotword phrase; BEGINNING where
+  // known words begin with it, NOTHING where none does.
+  int64_t find(uint64_t hash) const {
+    constexpr uint32_t NO_WORD = 0xFFFFFFFF;
     const uint64_t key = mix(hash);
     const uint8_t* word = ::find(arrays.lexicon, WORD, key);
-    const uint8_t* hot = word && read<uint32_t>(word + 8) != BEGINNING ? nullptr : ::find(arrays.hotwords, WORD, key);
-    number = -1;
-    if (hot && read<uint32_t>(hot + 8) != BEGINNING) number = 0;
-    if (word && lm.has(read<uint32_t>(word + 8))) number = read<uint32_t>(word + 8);
-    return word || hot;
+    if (word && lm.has(read<uint32_t>(word + 8))) return read<uint32_t>(word + 8);
+    const uint8_t* hot = ::find(arrays.hotwords, WORD, key);
+    if (hot && read<uint32_t>(hot + 8) != NO_WORD) return 0;
+    return word || hot ? BEGINNING : NOTHING;
+  }
+
+  void expect(uint64_t hash) const { fetch(arrays.lexicon, WORD, mix(hash)); }
+
+  // The lookahead of an unfinished word that was found so.
+  double lookahead(int64_t found, int64_t characters) const {
+    constexpr double DEEPEST = -300.0;
+    if (found != NOTHING) return 0.0;
+    return std::max(arrays.scale.unknown_log_prob * std::max(static_cast<double>(characters) / 6, 1.0), DEEPEST);
+  }
+
+  // That after a token that starts a word: nothing that came before matters.
+  double lookahead(int32_t token) const { return lookahead_[static_cast<size_t>(token)]; }
+
+  // What language.py says that the end of a word adds at most.
+  double bound() const { return std::max(arrays.scale.word_bonus, 0.0) + most_language(); }
+  double most_language() const { return arrays.scale.lm_weight * ROUNDING; }
+
+  double bonus(int64_t found) const {
+    return arrays.scale.word_bonus + (found < 0 ? arrays.scale.unknown_log_prob : 0.0);
   }
 
  private:
+  std::vector<double> lookahead_;  // (V,) of tokens that start a word
+
   static uint64_t mix(uint64_t x) {
     x = (x ^ x >> 32) * 0xD6E8FEB86659FD93u;
     x = (x ^ x >> 32) * 0xD6E8FEB86659FD93u;
@@ -488,25 +547,40 @@ class WordContext : public Context {
   explicit WordContext(const WordModel& model)
       : model_(model),
         row_(model.lm.row()),
+        found_(512, {0, WordModel::BEGINNING}),
         words_{{0, 0, -1}},
         histories_(model.arrays.start, model.arrays.start + row_),
+        same_end_(1024, -1),
         space_(row_) {}
 
+  void expect(int32_t node, int32_t token) override {
+    if (model_.arrays.starts[token]) return;
+    const uint64_t hash = spell(node, token).hash;
+    if (place(hash).hash != hash) model_.expect(hash);
+  }
+
   Step step(int32_t node, int32_t token) override {
-    constexpr double DEEPEST = -300.0;
-    Step step;
-    if (ends(node, token)) {
-      const End& ended = ends_[end(node)];
-      step.language = ended.language;
-      step.bonus = ended.bonus;
+    if (!model_.arrays.starts[token]) {
+      const Word word = spell(node, token);
+      return {0.0, 0.0, model_.lookahead(find(word.hash), word.characters)};
     }
-    const Word word = spell(node, token);
-    int64_t number;
-    if (word.characters > 0 && !model_.find(word.hash, number)) {
-      const double length = std::max(static_cast<double>(word.characters) / 6, 1.0);
-      step.lookahead = std::max(model_.arrays.scale.unknown_log_prob * length, DEEPEST);
-    }
+    Step step{0.0, 0.0, model_.lookahead(token)};
+    if (words_[node].hash == 0) return step;
+    const End& ended = ends_[end(node)];
+    step.language = ended.language;
+    step.bonus = ended.bonus;
     return step;
+  }
+
+  // The word that ends is the same for all tokens, so the model is asked once. What is no word is hardly ever gone
+  // on with: what is at most added tells it apart without asking.
+  double at_start_of_word(int32_t node) override {
+    const Word& word = words_[node];
+    if (word.hash == 0) return -model_.bound();
+    if (word.end < 0 && find(word.hash) < 0)
+      return model_.bonus(WordModel::NOTHING) + model_.most_language() - model_.bound();
+    const End& ended = ends_[end(node)];
+    return ended.language + ended.bonus - model_.bound();
   }
 
   void grow(int32_t node, int32_t token) override {
@@ -518,7 +592,7 @@ class WordContext : public Context {
   Step finish(int32_t node) override {
     Step step;
     const int32_t* last = history(node);
-    if (words_[node].characters > 0) {
+    if (words_[node].hash != 0) {
       const size_t ended = end(node);
       step.language = ends_[ended].language;
       step.bonus = ends_[ended].bonus;
@@ -533,7 +607,9 @@ class WordContext : public Context {
     keep_rows(histories_, row_, nodes);
     for (Word& word : words_) word.end = -1;
     ends_.clear();
+    start_histories_.clear();
     end_histories_.clear();
+    std::fill(same_end_.begin(), same_end_.end(), -1);
   }
 
   void save(Writer& writer) const override {
@@ -552,26 +628,44 @@ class WordContext : public Context {
 
  private:
   struct Word {
-    uint64_t hash;
-    int32_t characters;
-    int32_t end;  // where in ends_ it is known what its end adds; -1 where it is not known yet
+    uint64_t hash;       // 0 where there is no unfinished word
+    int32_t characters;  // may be 0 where there is one: its bytes only go on with a character
+    int32_t end;         // where in ends_ it is known what its end adds; -1 where it is not known yet
   };
   struct End {
+    uint64_t hash;  // of the word
     double language, bonus;
+  };
+
+  struct Found {
+    uint64_t hash;
+    int64_t number;  // as of WordModel::find
   };
 
   const WordModel& model_;
   size_t row_;
+  std::vector<Found> found_;  // by hash: a beam's prefixes have few unfinished words between them
   std::vector<Word> words_;
   std::vector<int32_t> histories_;  // rows
   std::vector<End> ends_;
+  std::vector<int32_t> start_histories_;  // rows, before the word
   std::vector<int32_t> end_histories_;  // rows, after the word
+  std::vector<int32_t> same_end_;  // in ends_, by word and history: prefixes differ in what is longer ago, too
   std::vector<int32_t> space_;
 
   const int32_t* history(int32_t node) const { return histories_.data() + static_cast<size_t>(node) * row_; }
 
+  Found& place(uint64_t hash) { return found_[(hash * 0x9E3779B97F4A7C15u >> 32) % found_.size()]; }
+
+  // As WordModel::find, which is asked where the answer was not remembered. The empty word is a BEGINNING.
+  int64_t find(uint64_t hash) {
+    Found& found = place(hash);
+    if (found.hash != hash) found = {hash, hash == 0 ? WordModel::BEGINNING : model_.find(hash)};
+    return found.number;
+  }
+
   bool ends(int32_t node, int32_t token) const {
-    return model_.arrays.starts[token] && words_[node].characters > 0;
+    return model_.arrays.starts[token] && words_[node].hash != 0;
   }
 
   Word spell(int32_t node, int32_t token) const {
@@ -586,16 +680,27 @@ class WordContext : public Context {
   size_t end(int32_t node) {
     Word& word = words_[node];
     if (word.end < 0) {
-      int64_t number;
-      model_.find(word.hash, number);
-      const Scale& scale = model_.arrays.scale;
-      const uint32_t known = static_cast<uint32_t>(std::max<int64_t>(number, 0));
-      const double log_prob = model_.lm.step(history(node), known, space_.data());
-      word.end = static_cast<int32_t>(ends_.size());
-      ends_.push_back({scale.lm_weight * log_prob, scale.word_bonus + (number < 0 ? scale.unknown_log_prob : 0.0)});
-      end_histories_.insert(end_histories_.end(), space_.begin(), space_.end());
+      const int32_t* before = history(node);
+      uint64_t key = word.hash;
+      for (size_t i = 0; i < row_ / 2; ++i) key = longer_key(key, static_cast<uint32_t>(before[i]));
+      int32_t& same = same_end_[(key >> 32) % same_end_.size()];
+      if (same < 0 || ends_[same].hash != word.hash || !std::equal(before, before + row_, start_history(same)))
+        same = ask(word.hash, before);
+      word.end = same;
     }
     return static_cast<size_t>(word.end);
+  }
+
+  const int32_t* start_history(int32_t end) const { return start_histories_.data() + static_cast<size_t>(end) * row_; }
+
+  int32_t ask(uint64_t hash, const int32_t* before) {
+    const int64_t found = find(hash);
+    const uint32_t known = static_cast<uint32_t>(std::max<int64_t>(found, 0));  // 0 is <unk>
+    const double log_prob = model_.lm.step(before, known, space_.data());
+    ends_.push_back({hash, model_.arrays.scale.lm_weight * log_prob, model_.bonus(found)});
+    start_histories_.insert(start_histories_.end(), before, before + row_);
+    end_histories_.insert(end_histories_.end(), space_.begin(), space_.end());
+    return static_cast<int32_t>(ends_.size()) - 1;
   }
 };
 
@@ -1078,7 +1183,7 @@ class Search {
   std::vector<double> rank_;               // (n,) of those that stay
   std::vector<int32_t> source_;            // (n,) where entry, but for the gain, is found in total_
   std::vector<double> gain_, factor_;      // (n,)
-  std::vector<int32_t> tokens_;            // all different last tokens
+  std::vector<int32_t> tokens_;            // all different last tokens; empty where they are not known yet
 
   std::vector<double> p_;         // (V,) the frame's probabilities, of tokens_ alone
   std::vector<uint64_t> marked_;  // (V,) at whose turn a token was marked
@@ -1086,7 +1191,7 @@ class Search {
   std::vector<int32_t> first_child_, next_child_;  // (n,) rows: a row's first child, its parent's next
   std::vector<Likely> likely_;
   std::vector<Extension> extensions_;
-  std::vector<Step> steps_;  // of the extensions, with fusion
+  std::vector<Worth> steps_;  // of the extensions, with fusion, and of these steps alone
   std::vector<double> order_, space_;
 
   static bool is_mass(double mass) { return mass >= 0 && mass < 2 / SMALL; }
@@ -1102,6 +1207,7 @@ class Search {
       const double log_prob = static_cast<double>(x[token]) - frame.peak;
       return log_prob >= least ? std::exp(log_prob) : 0.0;
     };
+    find_tokens();
     for (const int32_t token : tokens_) p_[token] = p(token);
     log_scale_ += frame.level;
 
@@ -1109,7 +1215,8 @@ class Search {
     double cut = top * least_ratio_;
     if (size() == places()) cut = std::max(cut, worst);
     extensions_.clear();
-    if (best_ * frame.token * (fusion_ ? fusion_->most() : 1.0) > cut) extend(x, frame, least, cut);
+    const bool enters = best_ * std::exp(frame.token) * (fusion_ ? fusion_->most() : 1.0) > cut;
+    if (enters && frame.token >= least) extend(x, frame, least, cut);
     if (extensions_.empty() && worst >= cut) {
       total_.swap(new_total_);
       rows_.label.swap(new_label_);
@@ -1157,19 +1264,33 @@ class Search {
     for (size_t k = 0; k < n; ++k) {
       if (total_[k] * (likely_[0].p * likely_[0].most) <= cut) continue;
       ++turn_;
+      double start = -1.0;  // what is left of the bound at the start of a word, not known yet
       for (int32_t child = first_child_[k]; child >= 0; child = next_child_[child]) marked_[rows_.last[child]] = turn_;
       for (const auto& [p, most, token] : likely_) {
         if (total_[k] * (p * most) <= cut) break;  // and so are those of all less likely tokens
-        // A c after a c needs a blank between. What is in the beam stays.
+        if (marked_[token] == turn_) continue;  // what is in the beam stays
+        // A c after a c needs a blank between.
         const double mass = total_[token == rows_.last[k] ? n + k : k] * p;
-        // A lookahead does not get better before a new word starts.
-        const double rank = mass * most * (fusion_ && !fusion_->starts_word(token) ? factor_[k] : 1.0);
-        if (rank <= cut || marked_[token] == turn_) continue;
+        double rank = mass * most;
+        if (fusion_ && fusion_->starts_word(token)) {
+          if (start < 0) start = at_start_of_word(rows_.node[k]);
+          rank *= start;
+        } else if (fusion_) {
+          rank *= factor_[k];  // a lookahead does not get better before a new word starts
+        }
+        if (rank <= cut) continue;
         extensions_.push_back({rank, mass, static_cast<int32_t>(k), token});
         if (extensions_.size() >= limit && !fusion_) cut = std::max(cut, keep_best_extensions());
       }
     }
     if (fusion_) weigh_extensions(cut);
+  }
+
+  // The factor that is left of the bound of a step to the start of a word.
+  double at_start_of_word(int32_t node) {
+    double weight = 0.0;
+    for (const auto& context : contexts_) weight += context->at_start_of_word(node);
+    return gain(weight);
   }
 
   // From the ranks that extensions can have at best to those that they have; leaves those above the cut, and
@@ -1186,17 +1307,20 @@ class Search {
         std::nth_element(at(begin, from), at(begin, to), extensions_.end(),
                          [](const Extension& a, const Extension& b) { return a.rank > b.rank; });
       bool any = false;
+      for (const auto& context : contexts_)
+        for (size_t i = from; i < to; ++i)
+          if (extensions_[i].rank > cut) context->expect(rows_.node[extensions_[i].row], extensions_[i].token);
       for (size_t i = from; i < to; ++i) {
         Extension extension = extensions_[i];
         if (extension.rank <= cut) continue;
         any = true;
-        const Step step = weigh(extension);
+        const Worth step = weigh(extension);
         if (!(extension.rank > cut)) continue;
         extensions_[kept++] = extension;
         steps_.push_back(step);
         order_.push_back(extension.rank);
       }
-      if (!any) break;
+      if (!any || to == size) break;
       space_ = order_;
       cut = std::max(cut, Gate(space_, places()).least);
     }
@@ -1218,13 +1342,22 @@ class Search {
     const double slack = SLACK * (1 + std::abs(frame.peak));
     const Real quick = not_above<Real>(std::max(least, over - most_bound) + frame.peak - slack);
     likely_.clear();
-    for (size_t token = 0; token < p_.size(); ++token) {
-      if (x[token] < quick) continue;
+    const auto look = [&](size_t token) {
+      if (x[token] < quick) return;
       const double log_prob = static_cast<double>(x[token]) - frame.peak, weight = bound ? bound[token] + SLACK : 0.0;
-      if (log_prob < least || log_prob + weight < over || static_cast<int64_t>(token) == options_.blank) continue;
+      if (log_prob < least || log_prob + weight < over || static_cast<int64_t>(token) == options_.blank) return;
       const double p = std::exp(log_prob);
       likely_.push_back({p, bound ? std::exp(weight) : 1.0, static_cast<int32_t>(token)});
+    };
+    constexpr size_t LANES = 16;
+    const size_t V = p_.size();
+    size_t begin = 0;
+    for (; begin + LANES <= V; begin += LANES) {
+      int some = 0;
+      for (size_t lane = 0; lane < LANES; ++lane) some |= x[begin + lane] >= quick;
+      for (size_t lane = 0; some && lane < LANES; ++lane) look(begin + lane);
     }
+    for (; begin < V; ++begin) look(begin);
     std::sort(likely_.begin(), likely_.end(), [](const Likely& a, const Likely& b) {
       const double best_a = a.p * a.most, best_b = b.p * b.most;
       return best_a > best_b || (best_a == best_b && a.token < b.token);
@@ -1248,7 +1381,7 @@ class Search {
   }
 
   // Applies what the fusion makes of the extension's step, and returns it.
-  Step weigh(Extension& extension) {
+  Worth weigh(Extension& extension) {
     Step sum;
     for (const auto& context : contexts_) {
       const Step step = context->step(rows_.node[extension.row], extension.token);
@@ -1256,14 +1389,16 @@ class Search {
       sum.bonus += step.bonus;
       sum.lookahead += step.lookahead;
     }
-    extension.mass *= gain(sum);
-    extension.rank = extension.mass * std::exp(sum.lookahead);
-    return sum;
+    const Worth step{gain(sum.language + sum.bonus), sum.lookahead == 0 ? 1.0 : std::exp(sum.lookahead), sum.language,
+                     sum.bonus};
+    extension.mass *= step.gain;
+    extension.rank = extension.mass * step.factor;
+    return step;
   }
 
   // A gain that is no number, or out of all reason, makes a step impossible.
-  static double gain(const Step& step) {
-    const double weight = step.language + step.bonus, gain = weight == 0 ? 1.0 : std::exp(weight);
+  static double gain(double weight) {
+    const double gain = weight == 0 ? 1.0 : std::exp(weight);
     return gain <= MOST ? gain : 0.0;
   }
 
@@ -1301,10 +1436,10 @@ class Search {
     const Extension& extension = extensions_[i];
     const int32_t parent = rows_.node[extension.row], node = trie_.child(parent, extension.token);
     if (fusion_ && static_cast<size_t>(node) == worth_.size()) {
-      const Step& step = steps_[i];
+      const Worth& step = steps_[i];
       for (const auto& context : contexts_) context->grow(parent, extension.token);
-      worth_.push_back({gain(step), std::exp(step.lookahead), worth_[parent].language + step.language,
-                        worth_[parent].bonus + step.bonus});
+      const Worth before = worth_[parent];
+      worth_.push_back({step.gain, step.factor, before.language + step.language, before.bonus + step.bonus});
     }
     return node;
   }
@@ -1319,7 +1454,7 @@ class Search {
     gain_.assign(n, 1.0);
     factor_.assign(n, 1.0);
     total_.resize(2 * n + 1);
-    tokens_.clear();
+    tokens_.clear();  // not known yet
     best_ = 0.0;
     for (size_t k = 0; k < n; ++k) {
       const int32_t row = parent_row(k), last = rows_.last[k];
@@ -1332,9 +1467,17 @@ class Search {
       factor_[k] = worth_[rows_.node[k]].factor;
     }
     total_[2 * n] = 0.0;
-    tokens_ = rows_.last;
-    std::sort(tokens_.begin(), tokens_.end());
-    tokens_.erase(std::unique(tokens_.begin(), tokens_.end()), tokens_.end());
+  }
+
+  // All different last tokens, where they are not known yet.
+  void find_tokens() {
+    if (!tokens_.empty()) return;
+    ++turn_;
+    for (const int32_t token : rows_.last) {
+      if (marked_[token] == turn_) continue;
+      marked_[token] = turn_;
+      tokens_.push_back(token);
+    }
   }
 
   // Divides all masses by the best; false where none is left.
@@ -1506,7 +1649,7 @@ ABI int32_t asr_fusion_new(const double* bound, int64_t V, Fusion** fusion) {
 
 ABI int32_t asr_fusion_add_words(Fusion* fusion, const WordArrays* arrays) {
   return guarded([&] {
-    fusion->add(std::make_unique<WordModel>(*arrays));
+    fusion->add(std::make_unique<WordModel>(*arrays, fusion->bound().size()));
     return OK;
   });
 }

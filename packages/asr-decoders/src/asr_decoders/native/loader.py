@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ABI_VERSION = 1  # as in decoders.cpp
+ABI_VERSION = 2  # as in decoders.cpp
 LIBRARY = Path(__file__).with_name("decoders.dll" if sys.platform == "win32" else "decoders.so")
 VARIABLE = "ASR_DECODERS_BACKEND"  # the environment variable that overrides backend="auto"
 BACKENDS = ("auto", "numpy", "native")

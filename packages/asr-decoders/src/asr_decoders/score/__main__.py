@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from asr_decoders.score import report
 from asr_decoders.score.alignment import WEIGHTS, Weights, align
-from asr_decoders.score.counts import UNITS, Errors, Unit, errors, units
+from asr_decoders.score.counts import UNITS, Errors, Unit, corpus_errors, units
 from asr_decoders.score.files import FORMATS, Pair, read_pairs, write_trn
 from asr_decoders.score.spaces import normalize_spaces
 from asr_decoders.text import NORMALIZERS, Compose
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--compare", metavar="HYP2", type=Path, help="a second system: the difference of rates and how sure it is")
     add("--unit", choices=UNITS, action="append", help="count this alone (default: both)")
     add("--no-spaces", action="store_true", help="leave spaces out of the character errors")
-    add("--weights", choices=WEIGHTS, default="equal", help="costs of the alignment (default %(default)s)")
+    add("--weights", choices=tuple(WEIGHTS), default="equal", help="costs of the alignment (default %(default)s)")
     add(
         "--normalize",
         choices=NORMALIZERS,
@@ -119,7 +119,8 @@ def _scored(pairs: Sequence[Pair], unit: Unit, options: argparse.Namespace, *, a
     spaces = unit == "word" or not options.no_spaces
     weights: Weights = options.weights
     if not aligned:
-        found = [errors(one.reference, one.hypothesis, unit=unit, spaces=spaces, weights=weights) for one in pairs]
+        said, heard = [one.reference for one in pairs], [one.hypothesis for one in pairs]
+        found = corpus_errors(said, heard, unit=unit, spaces=spaces, weights=weights)
         return report.Scored(unit, pairs, found, None)
     texts = [[units(text, unit, spaces=spaces) for text in (one.reference, one.hypothesis)] for one in pairs]
     alignments = [align(reference, hypothesis, weights=weights) for reference, hypothesis in texts]

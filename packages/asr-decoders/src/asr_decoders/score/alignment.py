@@ -1,18 +1,22 @@
 """Cheapest alignments: a column of the table of distances is one integer, a bit a row (Myers 1999; Hyyrö 2003).
 
 Python's integers have as many bits as the reference has units. So a column costs fifteen operations whatever its
-length, and no library is needed.
+length, and no library is needed. Where there is the native library, it takes the longer sequences.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from typing import Generic, Literal, NamedTuple, TypeVar, get_args
+from typing import Generic, Literal, NamedTuple, TypeVar
 
-from asr_decoders.score.table import weighted
+from asr_decoders.native import edits
+from asr_decoders.native.edits import Costs
+from asr_decoders.score.table import Operation, weighted
 
-Operation = Literal["equal", "substitute", "delete", "insert"]
 Weights = Literal["equal", "sclite"]
-WEIGHTS = get_args(Weights)
+WEIGHTS: dict[Weights, Costs] = {"equal": Costs(1, 1, "ends"), "sclite": Costs(4, 3, "insert")}
 T = TypeVar("T", bound=Hashable)
+
+# Units of both sequences from which on the library is quicker than Python, for what it takes to call it.
+FEW = 32
 
 # Bits of the columns kept at once, for each of two lists. What is longer is computed twice.
 BLOCK = 1 << 27
@@ -49,22 +53,31 @@ def align(reference: Sequence[T], hypothesis: Sequence[T], /, *, weights: Weight
 
     Raises ValueError for other weights.
     """
-    _check(weights)
-    edits: list[Edit[T]] = []
+    check_weights(weights)
+    found: list[Edit[T]] = []
     left, right = iter(reference), iter(hypothesis)
-    for operation in _operations(reference, hypothesis) if weights == "equal" else weighted(reference, hypothesis):
+    for operation in operations(reference, hypothesis, WEIGHTS[weights]):
         source = None if operation == "insert" else next(left)
         target = None if operation == "delete" else next(right)
-        edits.append(Edit(operation, source, target))
-    return edits
+        found.append(Edit(operation, source, target))
+    return found
+
+
+def operations(reference: Sequence[Hashable], hypothesis: Sequence[Hashable], costs: Costs) -> list[Operation]:
+    """Those of a cheapest way from reference to hypothesis."""
+    if len(reference) + len(hypothesis) > FEW and edits.wanted():
+        return edits.operations(reference, hypothesis, costs)
+    if costs.rule == "ends":
+        return _operations(reference, hypothesis)
+    return weighted(reference, hypothesis, substitution=costs.substitution, gap=costs.gap, tie=costs.rule)
 
 
 def count(reference: Sequence[T], hypothesis: Sequence[T], *, weights: Weights = "equal") -> tuple[int, int, int]:
     """How many substitutions, deletions and insertions `align` finds, sooner than it finds where."""
     if weights != "equal":
-        _check(weights)
-        operations = weighted(reference, hypothesis)
-        return operations.count("substitute"), operations.count("delete"), operations.count("insert")
+        check_weights(weights)
+        found = operations(reference, hypothesis, WEIGHTS[weights])
+        return found.count("substitute"), found.count("delete"), found.count("insert")
     if reference == hypothesis:
         return 0, 0, 0
     start, left, right = _between(reference, hypothesis)
@@ -80,8 +93,9 @@ def count(reference: Sequence[T], hypothesis: Sequence[T], *, weights: Weights =
     return _count_middle(reference[start:left], hypothesis[start:right])
 
 
-def _check(weights: Weights) -> None:
-    if weights not in WEIGHTS:
+def check_weights(weights: Weights) -> None:
+    """Raises ValueError for others than there are."""
+    if weights not in tuple(WEIGHTS):
         raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
 
 

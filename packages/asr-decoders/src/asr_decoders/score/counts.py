@@ -4,10 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from asr_decoders.score.alignment import Edit, Weights, count
+from asr_decoders.native import edits
+from asr_decoders.score.alignment import WEIGHTS, Edit, Weights, check_weights, count
 
 Unit = Literal["word", "character"]
 UNITS = get_args(Unit)
+
+# Characters of both texts from which on the library is quicker than Python, for what it takes to call it.
+SHORT = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +73,30 @@ def units(text: str, unit: Unit = "word", *, spaces: bool = True) -> Sequence[st
 
     Raises ValueError for another unit, and for a text that is no str.
     """
-    if not isinstance(text, str):
-        raise ValueError(f"a text expected, got {type(text).__name__} {text!r:.60}: align() compares sequences")
+    _check_texts(text)
+    return _units(text, unit, spaces)
+
+
+def _units(text: str, unit: Unit, spaces: bool) -> Sequence[str]:
     if unit == "word" and spaces:
         return text.split()
+    return ("" if _kind(unit, spaces) == "letters" else " ").join(text.split())
+
+
+def _check_texts(*texts: str) -> None:
+    for text in texts:
+        if not isinstance(text, str):
+            raise ValueError(f"a text expected, got {type(text).__name__} {text!r:.60}: align() compares sequences")
+
+
+def _kind(unit: Unit, spaces: bool) -> edits.Kind:
     if unit not in UNITS:
         raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}")
     if unit == "word":
-        raise ValueError("spaces=False is for unit='character': words have none")
-    return (" " if spaces else "").join(text.split())
+        if not spaces:
+            raise ValueError("spaces=False is for unit='character': words have none")
+        return "words"
+    return "characters" if spaces else "letters"
 
 
 def errors(
@@ -93,5 +112,41 @@ def errors(
 
     Raises ValueError for another unit, other weights, and for texts that are no str.
     """
-    left, right = units(reference, unit, spaces=spaces), units(hypothesis, unit, spaces=spaces)
+    _check_texts(reference, hypothesis)
+    if len(reference) + len(hypothesis) > SHORT and edits.wanted():
+        check_weights(weights)
+        return Errors(*edits.counts((reference, hypothesis), _kind(unit, spaces), WEIGHTS[weights]))
+    left, right = _units(reference, unit, spaces), _units(hypothesis, unit, spaces)
     return Errors(*count(left, right, weights=weights), len(left))
+
+
+def corpus_errors(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    *,
+    unit: Unit = "word",
+    spaces: bool = True,
+    weights: Weights = "equal",
+) -> list[Errors]:
+    """The errors of each utterance, as of `errors`, all in one call of the native library, where there is one.
+
+    references, hypotheses: as many texts, in the same order; `read_pairs` brings them together by their ids.
+
+    Raises ValueError as `errors`, and where there are not as many of one as of the other.
+    """
+    if isinstance(references, str) or isinstance(hypotheses, str):
+        raise ValueError("lists of texts expected, got a text: errors() compares two texts")
+    if len(references) != len(hypotheses):
+        raise ValueError(f"a hypothesis for each of {len(references)} references expected, got {len(hypotheses)}")
+    kind = _kind(unit, spaces)
+    check_weights(weights)
+    texts = [text for pair in zip(references, hypotheses, strict=True) for text in pair]
+    _check_texts(*texts)
+    if edits.wanted():
+        found = edits.counts(texts, kind, WEIGHTS[weights])
+        return list(map(Errors, *(found[n::4] for n in range(4))))
+    counted = []
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        left, right = _units(reference, unit, spaces), _units(hypothesis, unit, spaces)
+        counted.append(Errors(*count(left, right, weights=weights), len(left)))
+    return counted

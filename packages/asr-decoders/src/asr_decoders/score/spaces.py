@@ -1,6 +1,9 @@
 """Korean text may be spaced in more than one way, and word errors should not be errors of spacing alone."""
 
-from asr_decoders.score.table import weighted
+from asr_decoders.native.edits import Costs
+from asr_decoders.score.alignment import operations
+
+COSTS = Costs(1, 1, "delete")
 
 
 def normalize_spaces(reference: str, hypothesis: str) -> str:
@@ -16,7 +19,7 @@ def normalize_spaces(reference: str, hypothesis: str) -> str:
     left, right = ("".join(text.split()) for text in (reference, hypothesis))
     i, j = 0, 0
     pieces: list[str] = []
-    for operation in weighted(left, right, substitution=1, gap=1, tie="delete"):
+    for operation in operations(left, right, COSTS):
         if operation != "delete":
             starts_word = starts[0][i] if operation == "equal" else starts[1][j]
             pieces.append(" " + right[j] if starts_word else right[j])

@@ -17,9 +17,9 @@ def weighted(
     reference: Sequence[T],
     hypothesis: Sequence[T],
     *,
-    substitution: int = 4,
-    gap: int = 3,
-    tie: Literal["delete", "insert"] = "insert",
+    substitution: int,
+    gap: int,
+    tie: Literal["delete", "insert"],
 ) -> list[Operation]:
     """The operations of a cheapest way from reference to hypothesis, traced from its end.
 

@@ -1,0 +1,179 @@
+"""Attention against the formulas, and the speller's ways of hearing its own guesses."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from asr_models import Encoded, Las, LasConfig
+from asr_models.attention import AdditiveAttention, DotAttention, LocationAttention, MultiHeadAttention
+
+B, BEAMS, T, D, Q, A = 2, 3, 5, 4, 6, 8
+LENGTHS = [5, 3]
+FEATURES, VOCAB = 5, 9
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
+
+
+def parts(layer):
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(B, T, D)).astype("f4")
+    query = rng.normal(size=(B * BEAMS, Q)).astype("f4")
+    previous = rng.dirichlet(np.ones(T), B * BEAMS).astype("f4")
+    memory = layer.memory(tf.constant(values), tf.sequence_mask(LENGTHS, T))
+    context, alignment = layer(tf.constant(query), memory, tf.constant(previous))
+    return values, query, previous, context.numpy(), alignment.numpy()
+
+
+def array(dense) -> np.ndarray:
+    return np.asarray(dense.kernel)
+
+
+@pytest.mark.parametrize("kind", ["dot", "additive", "location"])
+def test_attention_is_its_formula_for_each_hypothesis(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    if kind == "location":
+        layer = LocationAttention(Q, D, A, channels=2, width=3, rng=rng, name="a")
+    else:
+        layer = {"dot": DotAttention, "additive": AdditiveAttention}[kind](Q, D, A, rng=rng, name="a")
+    values, query, previous, context, alignment = parts(layer)
+    for n in range(B * BEAMS):
+        heard = values[n // BEAMS, : LENGTHS[n // BEAMS]]
+        q, keys = query[n] @ array(layer.query), heard @ array(layer.key)
+        if kind == "dot":
+            scores = keys @ q / np.sqrt(A)
+        else:
+            hidden = keys + q + np.asarray(layer.query.bias)
+            if kind == "location":
+                around = np.pad(previous[n], 1)
+                filters = np.asarray(layer.filters)[:, 0]
+                located = np.stack([around[t : t + 3] @ filters for t in range(len(heard))])
+                hidden = hidden + located @ array(layer.location)
+            scores = np.tanh(hidden) @ array(layer.score)[:, 0]
+        expected = softmax(scores)
+        np.testing.assert_allclose(alignment[n, : len(heard)], expected, atol=1e-6)
+        assert not alignment[n, len(heard) :].any()
+        np.testing.assert_allclose(context[n], expected @ heard, atol=1e-6)
+
+
+def test_multi_head_attention_is_dot_attention_in_each_head() -> None:
+    layer = MultiHeadAttention(Q, D, A, heads=2, rng=np.random.default_rng(1), name="a")
+    values, query, _, context, alignment = parts(layer)
+    for n in range(B * BEAMS):
+        heard = values[n // BEAMS, : LENGTHS[n // BEAMS]]
+        q, keys, spoken = query[n] @ array(layer.query), heard @ array(layer.key), heard @ array(layer.value)
+        weights, heads = [], []
+        for head in (slice(0, 4), slice(4, 8)):
+            weights.append(softmax(keys[:, head] @ q[head] / 2))
+            heads.append(weights[-1] @ spoken[:, head])
+        np.testing.assert_allclose(alignment[n, : len(heard)], np.mean(weights, 0), atol=1e-6)
+        np.testing.assert_allclose(context[n], np.concatenate(heads) @ array(layer.output_layer), atol=1e-6)
+
+
+def las(**changes) -> Las:
+    options = {"listener_layers": 2, "listener_units": 6, "speller_units": 7, "embedding_units": 5}
+    options |= {"attention_units": 8, "location_width": 5, "dropout": 0.0, "sampling": 0.0}
+    return Las(LasConfig(**(options | changes)), features=FEATURES, vocab_size=VOCAB)
+
+
+def speech(rows: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(rows, 16, FEATURES)).astype("f4") * 3
+    return features, rng.integers(5, 17, rows), rng.integers(0, VOCAB, (rows, 6))
+
+
+def test_an_utterance_without_a_frame_is_finite() -> None:
+    for attention in ("location", "dot", "additive", "multi-head"):
+        model = las(attention=attention, start_from_memory=True)
+        memory = Encoded(tf.zeros([1, 3, model.listener.width]), tf.constant([0]))
+        assert np.isfinite(model.speller(memory, tf.constant([[2, 3]]))).all()
+        assert not model.alignments(memory, tf.constant([[2, 3]])).numpy().any()
+
+
+@pytest.mark.parametrize("per", ["token", "utterance", "batch"])
+def test_sampling_everything_is_greedy_search(per: str) -> None:
+    features, lengths, tokens = speech()
+    model = las(sampling=1.0, sampling_per=per)
+    seed = tf.constant([1, 1])
+    told = model(features, lengths, tokens, training=True, seed=seed).numpy()
+    state, token = model.start(model.listen(features, lengths)), tokens[:, 0]
+    for u in range(tokens.shape[1]):
+        log_probs, state = model.step(token, state)
+        np.testing.assert_allclose(tf.nn.log_softmax(told[:, u]), log_probs, atol=1e-5)
+        token = log_probs.numpy().argmax(-1)
+
+
+@pytest.mark.parametrize("per", ["token", "utterance", "batch"])
+def test_sampling_replaces_what_is_drawn_for(per: str) -> None:
+    """Rows of guesses, rows of true tokens, or all of one kind; and never outside of training."""
+    features, lengths, tokens = speech(8)
+    options = {"sampling_per": per}
+    forced, greedy, mixed = (las(sampling=s, **options) for s in (0.0, 1.0, 0.5))
+    kinds = set()
+    plain = forced(features, lengths, tokens)
+    for m in (greedy, mixed):
+        np.testing.assert_array_equal(m(features, lengths, tokens), plain)
+    runs = [tf.function(m, autograph=False) for m in (forced, greedy, mixed)]
+    for n in range(6):
+        seed = tf.constant([n, 1])
+        batch = (features, lengths, tokens)
+        true, own, got = (run(*batch, training=True, seed=seed).numpy() for run in runs)
+        np.testing.assert_array_equal(got[:, 0], true[:, 0])  # before the first step nothing was guessed
+        like_true = np.abs(got - true).max((1, 2)) < 1e-6
+        like_own = np.abs(got - own).max((1, 2)) < 1e-6
+        kinds.add((like_true.all(), like_own.all()))
+        if per == "utterance":
+            assert (like_true | like_own).all()
+        if per == "token":
+            assert not (like_true | like_own).all()
+    assert kinds == ({(True, False), (False, True)} if per == "batch" else {(False, False)})
+
+
+def test_the_rate_of_sampling_may_be_a_tensor_that_grows() -> None:
+    """One graph for all rates; 0 and 1 are the two ends, and None is the rate of the configuration."""
+    features, lengths, tokens = speech(8)
+    model, seed = las(sampling=1.0), tf.constant([1, 1])
+    memory = model.listen(features, lengths)
+
+    @tf.function(autograph=False)
+    def run(rate: tf.Tensor) -> tf.Tensor:
+        return model.speller(memory, tokens, training=True, seed=seed, sampling=rate)
+
+    true, some, own = (run(tf.constant(rate)).numpy() for rate in (0.0, 0.5, 1.0))
+    assert run.experimental_get_tracing_count() == 1
+    np.testing.assert_allclose(true, model(features, lengths, tokens), atol=1e-5)
+    np.testing.assert_allclose(true, model(features, lengths, tokens, training=True, sampling=0.0), atol=1e-5)
+    np.testing.assert_allclose(own, model(features, lengths, tokens, training=True, seed=seed), atol=1e-5)
+    assert np.abs(some - true).max() > 1e-3 and np.abs(some - own).max() > 1e-3
+
+
+def test_alignments_are_those_of_the_steps_and_sum_to_one() -> None:
+    features, lengths, tokens = speech()
+    model = las(attention="multi-head")
+    memory = model.listen(features, lengths)
+    alignments = model.alignments(memory, tokens).numpy()
+    np.testing.assert_allclose(alignments.sum(-1), 1, atol=1e-6)
+    state = model.start(memory)
+    for u in range(tokens.shape[1]):
+        _, state = model.step(tokens[:, u], state)
+        np.testing.assert_allclose(state.alignment, alignments[:, u], atol=1e-6)
+
+
+def test_tied_output_is_the_embedding() -> None:
+    model = las(tied_output=True)
+    spoken = np.random.default_rng(0).normal(size=(3, model.speller.spoken_units)).astype("f4")
+    layer, embedding = model.speller.output_layer, np.asarray(model.speller.embedding)
+    expected = (spoken @ array(layer) + np.asarray(layer.bias)) @ embedding.T
+    np.testing.assert_allclose(model.speller.logits(tf.constant(spoken)), expected, atol=1e-5)
+
+
+def test_attention_first_asks_with_the_state_before() -> None:
+    """The first alignment cannot depend on the first token then; otherwise it does."""
+    features, lengths, _ = speech()
+    for first in (True, False):
+        model = las(attend_first=first, start_from_memory=True)
+        memory = model.listen(features, lengths)
+        seen = [model.step(np.full(4, token), model.start(memory))[1].alignment.numpy() for token in (1, 2)]
+        assert np.array_equal(*seen) == first
