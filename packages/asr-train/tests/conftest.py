@@ -1,5 +1,11 @@
 """A small corpus of synthesised speech, and a configuration that trains on it in seconds."""
 
+import gc
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +14,7 @@ import pytest
 from asr_train.config import RunConfig
 from asr_train.config_file import from_dict
 from asr_train.corpora.synth import write_corpus
+from asr_train.stopping import Stopped
 
 TINY: dict[str, Any] = {
     "features": {"preset": "kaldi-23", "sample_rate": 8000},
@@ -34,6 +41,37 @@ TINY_LAS = {
     # A speller that has learnt nothing does not end by itself.
     "decode": {"max_length_ratio": 0.3},
 }
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded stays: without it the collector has little to look through each time that a step is traced."""
+    gc.freeze()
+
+
+def pytest_exception_interact(node: Any, call: Any) -> None:
+    """A signal to pytest reaches the run that is being tested; it is meant for pytest, all the same."""
+    if isinstance(call.excinfo.value, Stopped):
+        node.session.shouldstop = str(call.excinfo.value)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`start(command, **options of Popen)`: a process; it and all that it starts are gone when the test is over."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(command: Sequence[str], **options: Any) -> subprocess.Popen[str]:
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options}
+        begun.append(subprocess.Popen(command, text=True, start_new_session=True, **options))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,18 @@
-"""Steps of a tiny model on made-up batches, under any strategy; also a program, for processes of their own.
+"""Steps of a tiny model on made-up batches, under any strategy; also a program that takes them in other processes.
 
-    python replicas.py STRATEGY STEPS OUTPUT FAMILY=OPTIONS ...
+    python replicas.py OUTPUT '{"two": ["workers", 2, {"las": {"optimizer": "sgd"}}]}'
 
-With several workers, each has its TF_CONFIG. The batches are a function of their number: 5 to 8 utterances each, so
-that parts are uneven. OUTPUT/FAMILY.N.npz is what worker N has in the end.
+For each name a strategy, how many processes, and options by family. All are forked from one that has loaded TensorFlow,
+and computed nothing with it. The batches are a function of their number: 5 to 8 utterances each, so that parts are
+uneven. OUTPUT/NAME/FAMILY.N.npz is what process N has in the end, N.out what it said, statuses.json how all ended.
 """
 
+import importlib.util
 import json
 import os
+import signal
 import sys
+import traceback
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -116,22 +120,64 @@ def open_all(strategy: str) -> Any:
     return open_devices("cpu", strategy, find_cluster(os.environ))
 
 
-def main(strategy: str, steps: int, output: Path, jobs: list[str]) -> None:
+def work(strategy: str, folder: Path, families: dict[str, dict[str, Any]]) -> None:
+    """What one process does."""
     from asr_train.cluster import find_cluster
     from asr_train.watch import Watch
 
+    heard: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
     cluster = find_cluster(os.environ)
     with Watch(cluster, patience=300) if cluster else nullcontext():
         devices = open_all(strategy)
-        for job in jobs:
-            kind, _, options = job.partition("=")
-            state, outcomes = run_steps(devices, kind, json.loads(options), steps=steps)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert heard, "the strategy has taken SIGTERM for itself"
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for kind, options in families.items():
+            state, outcomes = run_steps(devices, kind, options)
             copies = [devices.strategy.experimental_local_results(v) for v in state.everything.values()]
             assert all(np.array_equal(own[0].numpy(), other.numpy()) for own in copies for other in own)
             numbers = np.array([[o.loss, o.labels, o.norm, *o.votes] for o in outcomes])
-            np.savez(output / f"{kind}.{devices.shard[0]}.npz", outcomes=numbers, **flat(state))
+            np.savez(folder / f"{kind}.{devices.shard[0]}.npz", outcomes=numbers, **flat(state))
+
+
+def fork(strategy: str, folder: Path, families: dict[str, dict[str, Any]], number: int, told: dict[str, str]) -> int:
+    """A process that works, with an environment of its own."""
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        said = os.open(folder / f"{number}.out", os.O_WRONLY | os.O_CREAT)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        os.environ.update(told)
+        work(strategy, folder, families)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def main(output: Path, jobs: dict[str, tuple[str, int, dict[str, dict[str, Any]]]]) -> None:
+    import asr_train.state
+    import asr_train.steps  # noqa: F401  # once, for all the processes
+
+    spec = importlib.util.spec_from_file_location("run_workers", Path(__file__).parents[1] / "tools/run_workers.py")
+    assert spec is not None and spec.loader is not None
+    run_workers = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run_workers)
+    for name, (strategy, count, families) in jobs.items():
+        folder = output / name
+        folder.mkdir()
+        told = run_workers.environments(count) if strategy == "workers" else [{}]
+        processes = [fork(strategy, folder, families, n, one) for n, one in enumerate(told)]
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
+        (folder / "statuses.json").write_text(json.dumps(statuses))
 
 
 if __name__ == "__main__":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

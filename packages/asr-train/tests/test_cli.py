@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr_train import model_dir
+from asr_train import model_dir, quickstart
 from asr_train.cli import status
 from asr_train.config import RunConfig
+from asr_train.config_file import read_config
 from asr_train.manifest import read_manifest
 from asr_train.run import prepare
 
@@ -112,8 +113,7 @@ def test_audio_that_breaks_in_the_middle_of_training_is_one_line(
         "quickstart-deepspeech2",
         "-o",
         tmp_path / "run",
-        "--set",
-        "model.recurrent_units=8",
+        *("--set", "model.recurrent_units=8", "--set", "model.recurrent_layers=1"),
     ]
     told = refused(capsys, *command, "--train", tmp_path / "corpus/train.tsv", "--dev", tmp_path / "corpus/dev.tsv")
     assert "train.tsv:5" in told and "00003.flac" in told
@@ -160,7 +160,7 @@ def test_a_config_that_was_resealed_is_still_checked(
         ({"model": {"kind": "deepspeech2", "droput": 1}}, "did you mean 'dropout'"),
         ({"features": {}}, "kind is missing"),
         ({"decode": {"beam_size": 0}}, "beam_size is 0"),
-        ({"model": {"kind": "deepspeech2", "recurrent_layers": 2}}, "weight"),
+        ({"model": {**json.loads((model / "config.json").read_text())["model"], "recurrent_layers": 2}}, "weight"),
     ):
         values = {**json.loads((model / "config.json").read_text()), **change}
         with whole_folder(tmp_path / "model") as folder:
@@ -257,8 +257,12 @@ def test_quickstart_refuses_a_folder_in_use(capsys: pytest.CaptureFixture[str], 
 
 @pytest.mark.parametrize(("model", "language"), [("deepspeech2", "en"), ("las", "ko")])
 def test_quickstart_runs_from_beginning_to_end(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, model: str, language: str
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str, language: str
 ) -> None:
+    # One epoch of a narrow model; the learning is for the test of the whole repository.
+    layers = {"deepspeech2": {"recurrent_layers": 1, "recurrent_units": 16}, "las": {"listener_units": 8}}
+    small = ("train.epochs=1", *(f"model.{key}={value}" for key, value in layers[model].items()))
+    monkeypatch.setattr(quickstart, "read_config", lambda path, settings: read_config(path, (*settings, *small)))
     output = tmp_path / "out"
     options = ["--model", model, "--language", language, "--utterances", "32"]
     assert status(["quickstart", "--output", str(output), *options]) == 0

@@ -1,48 +1,52 @@
 """One process, two replicas in one, two workers and four: the same weights in the end."""
 
-import importlib.util
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-HERE = Path(__file__).parent
-_spec = importlib.util.spec_from_file_location("run_workers", HERE.parent / "tools/run_workers.py")
-assert _spec is not None and _spec.loader is not None
-run_workers = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(run_workers)
+from asr_train.config import TrainConfig
+from asr_train.devices import Devices
+from asr_train.errors import UserError
+from asr_train.steps import training_step
 
 OPTIONS = {
     "deepspeech2": {"optimizer": "sgd"},
     "las": {"optimizer": "adamw", "learning_rate": 0.01, "accumulate": 2, "weight_noise": 0.02},
 }
 """Of the two families, beside clipping, average and decay, which both have."""
-
-
-def arguments(strategy: str, steps: int, output: Path, kinds: tuple[str, ...]) -> list[str]:
-    jobs = [f"{kind}={json.dumps(OPTIONS[kind])}" for kind in kinds]
-    return [sys.executable, str(HERE / "replicas.py"), strategy, str(steps), str(output), *jobs]
-
-
-def run(strategy: str, steps: int, output: Path, *, workers: int = 1, kinds: tuple[str, ...] = tuple(OPTIONS)) -> Path:
-    output.mkdir()
-    command = arguments(strategy, steps, output, kinds)
-    if workers == 1:
-        subprocess.run(command, check=True, capture_output=True, text=True)
-        return output
-    processes = run_workers.start(workers, command)
-    said = [process.communicate(timeout=600)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * workers, said
-    return output
+JOBS = {
+    "one": ("one", 1, tuple(OPTIONS)),
+    "mirrored": ("mirrored", 1, tuple(OPTIONS)),
+    "two": ("workers", 2, ("las",)),
+    # The family with statistics in its layers, and more workers than some batches have utterances for.
+    "four": ("workers", 4, ("deepspeech2",)),
+}
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return run("one", 20, tmp_path_factory.mktemp("replicas") / "one")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for each job, with what its processes had in the end."""
+    output = tmp_path_factory.mktemp("replicas")
+    jobs = {name: (how, count, {k: OPTIONS[k] for k in kinds}) for name, (how, count, kinds) in JOBS.items()}
+    program = Path(__file__).with_name("replicas.py")
+    process = subprocess.Popen([sys.executable, str(program), str(output), json.dumps(jobs)], start_new_session=True)
+    try:
+        assert process.wait(timeout=600) == 0
+        yield output
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def read(folder: Path, kind: str, worker: int = 0) -> dict[str, Any]:
@@ -50,9 +54,15 @@ def read(folder: Path, kind: str, worker: int = 0) -> dict[str, Any]:
         return dict(arrays)
 
 
-def check(folder: Path, alone: Path, *, workers: int = 1, kinds: tuple[str, ...] = tuple(OPTIONS)) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("job", ["mirrored", "two", "four"])
+def test_replicas_end_with_the_weights_of_one_process(ends: Path, job: str) -> None:
+    _, workers, kinds = JOBS[job]
+    for name, count in (("one", 1), (job, workers)):
+        said = "\n".join(path.read_text() for path in sorted((ends / name).glob("*.out")))
+        assert json.loads((ends / name / "statuses.json").read_text()) == [0] * count, said
     for kind in kinds:
-        expected, got = read(alone, kind), read(folder, kind)
+        expected, got = read(ends / "one", kind), read(ends / job, kind)
         assert expected.keys() == got.keys()
         assert np.min(expected["outcomes"][:, 2]) > 0.5, "the gradients are to be clipped"
         for name in expected.keys() - {"outcomes"}:
@@ -61,20 +71,21 @@ def check(folder: Path, alone: Path, *, workers: int = 1, kinds: tuple[str, ...]
         np.testing.assert_array_equal(got["outcomes"][:, 3], expected["outcomes"][:, 3])  # the chief's rate
         np.testing.assert_array_equal(got["outcomes"][:, 4], np.full(20, workers))  # a vote each
         for worker in range(1, workers):
-            other = read(folder, kind, worker)
+            other = read(ends / job, kind, worker)
             for name in got:
                 np.testing.assert_array_equal(other[name], got[name], err_msg=f"{kind} {name}")
 
 
-def test_two_replicas_in_one_process_end_with_the_weights_of_one(alone: Path, tmp_path: Path) -> None:
-    check(run("mirrored", 20, tmp_path / "mirrored"), alone)
+class TwoReplicas(Devices):
+    """All that is asked of devices before a step is traced."""
+
+    replicas = 2
 
 
-def test_two_workers_end_with_the_weights_of_one_process(alone: Path, tmp_path: Path) -> None:
-    check(run("workers", 20, tmp_path / "two", workers=2), alone, workers=2)
-
-
-def test_four_workers_do_too_though_some_have_no_utterance_in_a_batch(alone: Path, tmp_path: Path) -> None:
-    # The family with statistics in its layers; the other one differs in nothing that has to do with their number.
-    kinds = ("deepspeech2",)
-    check(run("workers", 20, tmp_path / "four", workers=4, kinds=kinds), alone, workers=4, kinds=kinds)
+def test_compiling_a_step_of_several_replicas_is_refused() -> None:
+    one = tf.distribute.OneDeviceStrategy("CPU:0")
+    assert Devices(one).jit_compile(True) and not Devices(one).jit_compile(False)
+    assert not TwoReplicas(one).jit_compile(False)
+    state: Any = type("State", (), {"config": TrainConfig(jit_compile=True)})
+    with pytest.raises(UserError, match="^train.jit_compile is for one device, and this run has 2 replicas: set it to"):
+        training_step(None, state, TwoReplicas(one))  # type: ignore[arg-type]

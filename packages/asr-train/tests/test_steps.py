@@ -50,14 +50,23 @@ class Bench:
 
 
 @cache
-def built(kind: str) -> Bench:
-    return Bench(kind)
+def built(kind: str, **options: Any) -> Bench:
+    return Bench(kind, **options)
 
 
-def anew(kind: str) -> Bench:
-    """A bench with the common options as it was when it was built: tracing takes long."""
-    built(kind).state.assign(built(kind).first)
-    return built(kind)
+def anew(kind: str, **options: Any) -> Bench:
+    """A bench as it was when it was built: tracing takes long."""
+    bench = built(kind, **options)
+    bench.state.assign(bench.first)
+    return bench
+
+
+def rich() -> Bench:
+    """With all that few runs have; with the common knobs the model's weights move as those of the plain one.
+
+    Of float16 it is the state's part: the model itself stays float32.
+    """
+    return anew("las", accumulate=2, weight_noise=0.1, precision="float16")
 
 
 def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
@@ -158,7 +167,7 @@ def test_a_batch_that_gives_no_number_is_skipped_whole(bench: Bench) -> None:
 
 
 def test_gathered_batches_make_the_update_of_one_large_batch() -> None:
-    whole, parts = anew("las"), Bench("las", accumulate=2)
+    whole, parts = anew("las"), rich()
     batch = batch_of(3)
     assert len(batch.rows) >= 6
     for number, part in enumerate(split(batch, 2)):
@@ -171,7 +180,8 @@ def test_gathered_batches_make_the_update_of_one_large_batch() -> None:
     got = parts.values()
     assert all(not np.any(value) for name, value in got.items() if name.startswith("gathered/"))
     for name, value in whole.values().items():
-        np.testing.assert_allclose(got[name], value, atol=1e-6, err_msg=name)
+        if not name.startswith("counters/"):
+            np.testing.assert_allclose(got[name], value, atol=1e-6, err_msg=name)
 
 
 def test_the_average_moves_towards_the_weights(bench: Bench) -> None:
@@ -189,7 +199,7 @@ def test_the_average_moves_towards_the_weights(bench: Bench) -> None:
 
 
 def test_weight_noise_is_there_for_the_gradient_alone() -> None:
-    bench = Bench("las", weight_noise=0.1)
+    bench = rich()
     silent = [bench(batch_of(0), NOW, 0.0).loss for _ in range(2)]
     loud = [bench(batch_of(0), NOW._replace(noise=0.1, step=step), 0.0).loss for step in (0, 0, 1)]
     assert silent[0] == silent[1] != loud[0] == loud[1] != loud[2]
@@ -222,8 +232,7 @@ def test_frozen_parts_stay() -> None:
 
 
 def test_an_overflow_halves_the_scale_and_changes_nothing_else() -> None:
-    bench = Bench("las", precision="float16")  # the state's part of it: the model itself stays float32
-    plain = anew("las")
+    bench, plain = rich(), anew("las")
     bench.state.counters["scale"].assign(3e38)
     before = bench.values()
     outcome = bench(batch_of(0))

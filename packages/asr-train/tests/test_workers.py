@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from asr_train.cli import status
 from asr_train.cluster import Cluster, expand_nodes, find_cluster
 from asr_train.config import RunConfig
 from asr_train.config_file import write_config
@@ -100,9 +102,29 @@ print("left")
 """
 
 
-def start(count: int, body: str) -> list[subprocess.Popen[str]]:
-    processes: list[subprocess.Popen[str]] = run_workers.start(count, [sys.executable, "-c", WORKER, body])
-    return processes
+Start = Callable[[int, list[str]], list[subprocess.Popen[str]]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts a command as several workers; they are gone when the test is over."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(count: int, command: list[str]) -> list[subprocess.Popen[str]]:
+        processes: list[subprocess.Popen[str]] = run_workers.start(count, command)
+        begun.extend(processes)
+        return processes
+
+    yield start
+    for process in begun:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def command(body: str) -> list[str]:
+    return [sys.executable, "-c", WORKER, body]
 
 
 def begun(processes: list[subprocess.Popen[str]]) -> None:
@@ -110,16 +132,16 @@ def begun(processes: list[subprocess.Popen[str]]) -> None:
         assert process.stdout is not None and process.stdout.readline() == "begun\n"
 
 
-def test_workers_that_are_done_leave_in_peace_the_slow_one_too() -> None:
-    processes = start(3, "time.sleep(0.8 * cluster.index)")
+def test_workers_that_are_done_leave_in_peace_the_slow_one_too(start: Start) -> None:
+    processes = start(3, command("time.sleep(0.8 * cluster.index)"))
     said = [process.communicate(timeout=60)[0] for process in processes]
     assert said == ["begun\nleft\n"] * 3
     assert [process.returncode for process in processes] == [0] * 3
 
 
 @pytest.mark.parametrize("victim", [0, 2])
-def test_a_killed_worker_ends_the_others_at_once_with_its_name(victim: int) -> None:
-    processes = start(3, "time.sleep(60)")
+def test_a_killed_worker_ends_the_others_at_once_with_its_name(start: Start, victim: int) -> None:
+    processes = start(3, command("time.sleep(60)"))
     begun(processes)
     processes[victim].kill()
     killed = time.monotonic()
@@ -131,21 +153,18 @@ def test_a_killed_worker_ends_the_others_at_once_with_its_name(victim: int) -> N
         assert re.search(f"told: {message}", said) and re.search(f"asr-train: {message}", said)
         assert process.returncode == 1
     assert time.monotonic() - killed < 10
-    processes[victim].communicate()
 
 
-def test_a_worker_that_hangs_is_told_from_its_silence() -> None:
-    processes = start(2, "time.sleep(60)")
+def test_a_worker_that_hangs_is_told_from_its_silence(start: Start) -> None:
+    processes = start(2, command("time.sleep(60)"))
     begun(processes)
     os.kill(processes[1].pid, signal.SIGSTOP)
     said = processes[0].communicate(timeout=30)[0]
     assert "worker 1 " in said and "ended: no sign of it for 3 s" in said
-    processes[1].kill()
-    processes[1].communicate()
 
 
-def test_the_reason_of_a_worker_is_the_message_of_all() -> None:
-    processes = start(2, "if cluster.index: raise UserError('train.tsv:3: no such file')\ntime.sleep(60)")
+def test_the_reason_of_a_worker_is_the_message_of_all(start: Start) -> None:
+    processes = start(2, command("if cluster.index: raise UserError('train.tsv:3: no such file')\ntime.sleep(60)"))
     said = [process.communicate(timeout=30)[0] for process in processes]
     assert "worker 1 " in said[0] and "ended: train.tsv:3: no such file; start all workers again" in said[0]
     assert "refused: train.tsv:3: no such file" in said[1]
@@ -166,14 +185,13 @@ def test_a_worker_that_does_not_come_is_named() -> None:
 
 
 def test_killing_one_of_two_workers_ends_the_run_and_another_number_resumes_it(
-    tiny_ctc: RunConfig, tmp_path: Path
+    start: Start, tiny_ctc: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train = dataclasses.replace(tiny_ctc.train, epochs=3)
     data = dataclasses.replace(tiny_ctc.data, batch_seconds=4.0)
     write_config(dataclasses.replace(tiny_ctc, train=train, data=data), tmp_path / "config.yaml")
     arguments = ["train", "--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "run")]
-    command = [sys.executable, "-c", "from asr_train.cli import main; main()", *arguments]
-    chief, other = run_workers.start(2, command)
+    chief, other = start(2, [sys.executable, "-c", "from asr_train.cli import main; main()", *arguments])
     deadline = time.monotonic() + 300
     while not list((tmp_path / "run").glob("checkpoints/step-*")) and time.monotonic() < deadline:
         assert chief.poll() is None and other.poll() is None, (chief.communicate(), other.communicate())
@@ -184,9 +202,8 @@ def test_killing_one_of_two_workers_ends_the_run_and_another_number_resumes_it(
     assert time.monotonic() - killed < 60
     assert chief.returncode == 1
     assert re.search(r"asr-train: worker 1 \(127.0.0.1:\d+\) ended: its process is gone; start all .* --resume", said)
-    other.communicate()
 
-    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
-    assert resumed.returncode == 0, resumed.stderr
-    assert re.search(r"resumed at step [1-9]\d*, epoch \d, batch \d+", resumed.stdout)
-    assert "epoch 3/3" in resumed.stdout and (tmp_path / "run/model/weights.safetensors").is_file()
+    assert status([*arguments, "--resume"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"resumed at step [1-9]\d*, epoch \d, batch \d+", said)
+    assert "epoch 3/3" in said and (tmp_path / "run/model/weights.safetensors").is_file()

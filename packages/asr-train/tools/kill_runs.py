@@ -175,57 +175,62 @@ def trained_seconds(output: Path) -> float:
     return times[-1][1] - next(at for event, at in times if event == "step")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("work", type=Path, help="a folder for the runs")
-    parser.add_argument("--model", choices=list(MODELS), default="deepspeech2")
-    parser.add_argument("--runs", type=int, default=30, help="how many are killed")
-    parser.add_argument("--seed", type=int, default=1, help="of the moments")
-    parser.add_argument("--utterances", type=int, default=24)
-    options = parser.parse_args()
-
-    os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "tensorflow", "3"
-    place, rng = Place(options.work.absolute(), options.model), random.Random(options.seed)
-    place.work.mkdir(parents=True, exist_ok=True)
-    place.prepare(options.utterances)
-    import_tensorflow()
-    import asr_train.loop  # noqa: F401  # once, for all the processes
-
-    whole = place.work / f"{options.model}-whole"
+def experiment(place: Place, runs: int, rng: random.Random, *, first_in_save: bool) -> int:
+    """One run left in peace, then the killed ones; how many of them failed."""
+    whole = place.work / f"{place.model}-whole"
     shutil.rmtree(whole, ignore_errors=True)
     if wait(place.start(whole)):
         raise SystemExit(f"the run left in peace failed; see {whole.with_suffix('.out')}")
     expected, seconds = fingerprint(whole), trained_seconds(whole)
-    print(f"{options.model}: {expected['place']}; {seconds:.1f} s of training", flush=True)
+    print(f"{place.model}: {expected['place']}; {seconds:.1f} s of training", flush=True)
 
     hits: list[str] = []
     failures = afresh = 0
-    while len(hits) < options.runs:
-        output = place.work / f"{options.model}-killed"
+    while len(hits) < runs:
+        output = place.work / f"{place.model}-killed"
         shutil.rmtree(output, ignore_errors=True)
         output.with_suffix(".out").unlink(missing_ok=True)
-        hit = kill(place.start(output), output, rng, seconds, in_save=len(hits) % 2 == 1)
+        hit = kill(place.start(output), output, rng, seconds, in_save=(len(hits) + first_in_save) % 2 == 1)
         if hit is None:
             continue
         newest, complaints = checkpoint.newest(output / "checkpoints")
         status = wait(place.start(output, resume=True))
         found = fingerprint(output) if status == 0 else {}
         differing = [name for name in expected if found.get(name) != expected[name]]
+        failed = bool(status or differing)
         hits.append(hit)
         afresh += newest is None
-        failures += bool(status or differing)
-        verdict = (
-            f"FAILED: status {status}, other bits in {', '.join(differing)}" if status or differing else "same bits"
-        )
-        at = newest.name if newest else "no checkpoint"
-        print(
-            f"{len(hits):3d} killed in {hit:8s} resumed from {at}{', '.join(['', *complaints])}: {verdict}", flush=True
-        )
-        if status or differing:
-            shutil.copytree(output, place.work / f"{options.model}-failed-{len(hits)}", dirs_exist_ok=True)
+        failures += failed
+        verdict = f"FAILED: status {status}, other bits in {', '.join(differing)}" if failed else "same bits"
+        at = ", ".join([newest.name if newest else "no checkpoint", *complaints])
+        print(f"{len(hits):3d} killed in {hit:8s} resumed from {at}: {verdict}", flush=True)
+        if failed:
+            shutil.copytree(output, place.work / f"{place.model}-failed-{len(hits)}", dirs_exist_ok=True)
     where = f"{hits.count('a save')} of them in a save, {afresh} before any was done"
-    print(f"{options.model}: {len(hits)} runs killed, {where}; {failures} failed")
-    sys.exit(1 if failures else 0)
+    print(f"{place.model}: {len(hits)} runs killed, {where}; {failures} failed", flush=True)
+    return failures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("work", type=Path, help="a folder for the runs")
+    parser.add_argument("--model", choices=[*MODELS, "both"], default="deepspeech2")
+    parser.add_argument("--runs", type=int, default=30, help="how many are killed, of each model")
+    parser.add_argument("--seed", type=int, default=1, help="of the moments")
+    parser.add_argument("--utterances", type=int, default=24)
+    options = parser.parse_args()
+
+    os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "tensorflow", "3"
+    models = list(MODELS) if options.model == "both" else [options.model]
+    places, rng = [Place(options.work.absolute(), model) for model in models], random.Random(options.seed)
+    for place in places:
+        place.work.mkdir(parents=True, exist_ok=True)
+        place.prepare(options.utterances)
+    import_tensorflow()
+    import asr_train.loop  # noqa: F401  # once, for all the processes
+
+    failures = [experiment(place, options.runs, rng, first_in_save=n % 2 == 1) for n, place in enumerate(places)]
+    sys.exit(1 if any(failures) else 0)
 
 
 if __name__ == "__main__":

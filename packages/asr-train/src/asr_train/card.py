@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asr_train import __version__
 from asr_train.checkpoint import Progress
 from asr_train.config import MODELS, kind_of
-from asr_train.evaluation import Evaluation
 from asr_train.run import Run
 from asr_train.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from asr_train.evaluation import Evaluation
 
 USE = """
 ```python
@@ -24,7 +26,7 @@ units, and `SHA256SUMS` the sums that are checked when the folder is loaded. Loa
 """
 
 
-def model_card(run: Run, model: Any, progress: Progress, result: Evaluation) -> str:
+def model_card(run: Run, model: Any, progress: Progress, result: "Evaluation") -> str:
     """Markdown with the front matter that model hubs read."""
     features, words, characters = run.config.features, result.words, result.characters
     hours = sum(u.seconds or 0.0 for u in run.train) / 3600

@@ -1,7 +1,10 @@
 """Where a run is computed: one device, the devices of one machine, workers on many, or a TPU."""
 
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +44,21 @@ class Devices:
     def replicas(self) -> int:
         """Of all processes together."""
         return int(self.strategy.num_replicas_in_sync)
+
+    def jit_compile(self, wished: bool) -> bool:
+        """Whether XLA is to be asked to compile a whole step; a TPU has no other way, and need not be asked.
+
+        Raises:
+            UserError: there are several replicas; XLA cannot compile the sums that cross between them.
+        """
+        if not wished or isinstance(self.strategy, tf.distribute.TPUStrategy):
+            return False
+        if self.replicas > 1:
+            raise UserError(
+                f"train.jit_compile is for one device, and this run has {self.replicas} replicas: set it to false, "
+                "or choose train.strategy one"
+            )
+        return True
 
     @property
     def local_replicas(self) -> int:
@@ -166,7 +184,19 @@ def _workers(device: str, cluster: Cluster) -> Devices:
     else:
         way = tf.distribute.experimental.CommunicationImplementation.AUTO
     options = tf.distribute.experimental.CommunicationOptions(implementation=way)
-    return Devices(tf.distribute.MultiWorkerMirroredStrategy(communication_options=options), cluster)
+    with _own_sigterm():
+        return Devices(tf.distribute.MultiWorkerMirroredStrategy(communication_options=options), cluster)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Undo what TensorFlow does when workers meet: it catches SIGTERM for good, and the process outlives it."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _tpu() -> tf.distribute.Strategy:

@@ -63,8 +63,12 @@ def training_step(
         state: what the step changes.
         devices: where it runs.
         fixed_shapes: trace (and with `jit_compile`, compile) once a shape, instead of once for any.
+
+    Raises:
+        UserError: `jit_compile` with several replicas.
     """
     config = state.config
+    compiled = devices.jit_compile(config.jit_compile)
 
     def replica(batch: Batch, ballot: tf.Tensor, seed: tf.Tensor, knobs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         before = {name: tf.identity(variable) for name, variable in state.statistics.items()}
@@ -82,7 +86,6 @@ def training_step(
             _rescale(state, finite, real)
         return total, labels, norm, finite, (scale > 1) & tf.math.is_finite(total), votes
 
-    compiled = devices.replicas == 1 and config.jit_compile
     told = (tf.TensorSpec([2], tf.int32), tf.TensorSpec([3], tf.float32))
     signature = None if fixed_shapes else (*any_shape(family, devices), *told)
     run = _on_all(replica, devices, signature, jit_compile=compiled)
