@@ -186,7 +186,7 @@ class RecurrentSpeller(keras.Layer):
         steps = tf.shape(tokens)[1] if known is None else known
         own_guess = self._own_guess(by_step, seed, sampling) if training else None
         later = training and known != 0
-        read = [[] for _ in self.layers]
+        read: list[list[tf.Tensor]] = [[] for _ in self.layers]
         biases = self._biases(steps, tf.shape(tokens)[0], read) if later else []
 
         def body(u: tf.Tensor, guess: tf.Tensor, changing: _Changing, *out: tf.TensorArray) -> tuple[Any, ...]:
