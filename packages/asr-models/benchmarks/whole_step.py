@@ -12,6 +12,7 @@ direction begins in the padding. Its batch normalisation takes the padding in as
 """
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -109,6 +110,7 @@ def main() -> None:
         for peer, threads in MEASURED:
             if interleave.present(PEERS[peer]):
                 text, found[family, peer, threads] = measure(family, peer, threads, options.rounds)
+                print(text, file=sys.stderr, flush=True)  # the whole takes a while
                 parts.append(text)
     parts.append("## Goals\n\n" + reached(found))
     output = options.output or interleave.PACKAGE / "benchmarks" / "results" / "whole_step.md"

@@ -16,22 +16,23 @@ def of(values: tf.Tensor, kernel: tf.Tensor, upstream: tf.Tensor, function) -> l
     return [out, *tape.gradient(total, [values, kernel])]
 
 
-def problem(stride: int, dtype: str = "float32") -> tuple[tf.Tensor, ...]:
+def problem(stride: int, dtype: str = "float32", *, time: int = 1) -> tuple[tf.Tensor, ...]:
     rng = np.random.default_rng(stride)
-    sizes = ((2, 30, 13 + 4 * stride, 3), (11, 14, 3, 5), (2, 20, (4 * stride - 1) // stride + 1, 5))
+    frames = 30
+    sizes = ((2, frames, 13 + 4 * stride, 3), (11, 14, 3, 5), (2, (frames - 11) // time + 1, 4, 5))
     return tuple(tf.constant(rng.normal(size=size), dtype) for size in sizes)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("strides", [(1, 1), (1, 2), (1, 3), (2, 2), (3, 1), (4, 2)])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_value_and_gradients_are_those_of_conv2d(stride: int, compiled: bool) -> None:
-    values, kernel, upstream = problem(stride)
+def test_value_and_gradients_are_those_of_conv2d(strides: tuple[int, int], compiled: bool) -> None:
+    values, kernel, upstream = problem(strides[1], time=strides[0])
     assert kernel.shape[0] * kernel.shape[1] >= module.LARGE
-    expected = of(values, kernel, upstream, lambda x, k: tf.nn.conv2d(x, k, [1, 1, stride, 1], "VALID"))
+    expected = of(values, kernel, upstream, lambda x, k: tf.nn.conv2d(x, k, [1, *strides, 1], "VALID"))
     signature = [tf.TensorSpec([None, None, *values.shape[2:]]), tf.TensorSpec(kernel.shape)]
     signature.append(tf.TensorSpec([None, None, *upstream.shape[2:]]))
     run = tf.function(
-        lambda *parts: of(*parts, lambda x, k: convolve(x, k, (1, stride))),
+        lambda *parts: of(*parts, lambda x, k: convolve(x, k, strides)),
         jit_compile=compiled,
         autograph=False,
         # XLA is given its shapes, the plain graph finds them out.

@@ -149,6 +149,31 @@ def test_the_rate_of_sampling_may_be_a_tensor_that_grows() -> None:
     assert np.abs(some - true).max() > 1e-3 and np.abs(some - own).max() > 1e-3
 
 
+@pytest.mark.parametrize("changes", [{"cell": "gru"}, {"cell": "rnn", "input_feeding": False}, {"attend_first": True}])
+def test_the_gradient_that_training_makes_after_the_loop_is_that_of_each_step(changes: dict[str, object]) -> None:
+    """Training leaves the matrices' gradients to one product; without it TensorFlow makes one a step."""
+    features, lengths, tokens = speech()
+    model = las(**changes)
+    memory = model.listen(features, lengths)
+    weights = [variable.value for variable in model.speller.trainable_variables]
+    counts = tf.constant(np.random.default_rng(0).normal(size=(*tokens.shape, VOCAB)).astype("f4"))
+
+    def gradients(tokens: tf.Tensor, training: bool) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(memory.values)
+            total = tf.reduce_sum(model.speller(memory, tokens, training=training) * counts)
+        return tape.gradient(total, [*weights, memory.values])
+
+    expected = gradients(tokens, False)
+    of_any_shape = [tf.TensorSpec([None, None], tf.int64)]
+    in_graph = tf.function(lambda each: gradients(each, True), autograph=False, input_signature=of_any_shape)
+    for got in (gradients(tokens, True), in_graph(tokens)):
+        for mine, theirs in zip(got, expected, strict=True):
+            theirs = tf.convert_to_tensor(theirs)
+            assert np.abs(theirs).max() > 1e-4
+            np.testing.assert_allclose(tf.convert_to_tensor(mine), theirs, atol=1e-5)
+
+
 def test_alignments_are_those_of_the_steps_and_sum_to_one() -> None:
     features, lengths, tokens = speech()
     model = las(attention="multi-head")

@@ -89,8 +89,9 @@ class Dense(keras.Layer):
 class BatchNorm(keras.Layer):
     """Batch normalisation over the real frames of a batch (sequence-wise: Laurent et al., 2015, arXiv:1510.01378).
 
-    Padding enters neither the statistics nor the output, whatever stands there. All of it is computed in float32: in
-    bfloat16 a batch of more than 256 frames could not be counted.
+    Padding enters neither the statistics nor the output, whatever stands there. Under a strategy of `tf.distribute` the
+    statistics are those of all replicas together. All of it is computed in float32: in bfloat16 a batch of more than
+    256 frames could not be counted.
     """
 
     def __init__(self, units: int, *, momentum: float = 0.95, epsilon: float = 1e-3, name: str | None = None) -> None:
@@ -119,9 +120,11 @@ class BatchNorm(keras.Layer):
     def _statistics(self, values: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         axes = list(range(values.shape.rank - 1))
         per_frame = tf.cast(tf.reduce_prod(tf.shape(values)[2:-1]), tf.float32)
-        count = tf.maximum(tf.reduce_sum(mask) * per_frame, 1.0)
-        mean = tf.reduce_sum(values, axes) / count
-        return mean, tf.reduce_sum(tf.square(values - mean) * mask, axes) / count
+        total, count = across_replicas(tf.reduce_sum(values, axes), tf.reduce_sum(mask) * per_frame)
+        count = tf.maximum(count, 1.0)
+        mean = total / count
+        (squares,) = across_replicas(tf.reduce_sum(tf.square(values - mean) * mask, axes))
+        return mean, squares / count
 
     def _remember(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         for memory, value in ((self.mean, mean), (self.variance, variance)):

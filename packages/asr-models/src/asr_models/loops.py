@@ -33,7 +33,7 @@ def scan(
 
     Args:
         cell: whose step is taken.
-        z: `(T, B, G)` input projections with bias, time first.
+        z: `(T, B, G)` input projections, time first; without bias if `weights` has one. Its dtype may be a shorter one.
         mask: `(T, B, 1)` bool, True on real frames; None where all are.
         weights: the cell's, without those of the input projection.
         initial: the state before the first frame in the direction of the loop, `(B, ...)` tensors.
@@ -46,8 +46,11 @@ def scan(
     Returns:
         `(T, B, H)` outputs, on padding the state that was held there, and the last state.
     """
-    names = tuple(weights)
     compiled = compiled and z.shape[0] != 0  # XLA reads no row of none
+    if not compiled:  # XLA fuses these into a step's other work; elsewhere one pass over all rows is quicker.
+        z = tf.cast(z, initial[0].dtype) + weights["bias"]
+        weights = {name: weights[name] for name in weights if name != "bias"}
+    names = tuple(weights)
     fixed = {} if dropout is None else {"dropout": dropout}
     widths = (z.shape[-1], *(part.shape[-1] for part in initial))
     forward, backward = (_run(loop, cell, reverse, compiled, widths) for loop in (_forward, _backward))
@@ -67,6 +70,7 @@ def scan(
             looks_back = {str(n): before[n] for n in cell.looks_back}
             everything = weights | fixed | turned
             rows, d_initial, vectors = backward(d_outputs, d_last, mask, everything, looks_back, kept["kept"])
+            rows["z"] = tf.cast(rows["z"], z.dtype)  # not as a loop writes it: XLA would copy all rows at each step
             pairs = cell.matrices(before[0], kept["kept"], rows, weights | fixed)
             grads = vectors | {name: _sum_of_products(pairs[name], products) for name in pairs}
             return [rows["z"], *(grads[name] for name in names), *d_initial]
@@ -143,7 +147,8 @@ def _forward(
     read_z, read_mask = _array(z), None if mask is None else _array(mask)
 
     def step(row: Any, real: Any | None, state: State) -> tuple[State, Named]:
-        moved, kept = cell.step(row, state, weights)
+        row = tf.cast(row, state[0].dtype)
+        moved, kept = cell.step(row + weights["bias"] if "bias" in weights else row, state, weights)
         return _select(real, moved, state), kept
 
     def body(k: Any, state: State, scratch: Named, arrays: Any) -> tuple[Any, ...]:
@@ -193,6 +198,8 @@ def _backward(
         rows, d_before, vectors = cell.back(row["kept"], state, _select(real, after, zeros), weights)
         if real is not None:
             d_before = tuple(d + tf.where(real, zero, a) for d, zero, a in zip(d_before, zeros, after, strict=True))
+        if "bias" in weights:
+            vectors = {**vectors, "bias": rows["z"]}
         return rows, d_before, vectors
 
     def body(k: Any, after: State, sums: Named, arrays: Any) -> tuple[Any, ...]:

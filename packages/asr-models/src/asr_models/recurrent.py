@@ -24,7 +24,7 @@ DIRECTIONS = {"both": ("forward", "backward"), "forward": ("forward",), "backwar
 MERGES = ("concat", "sum")
 DROPOUT_PLACE = 400
 """Where the seeds of recurrent dropout begin, beyond those of a model's other layers."""
-INPUT_WEIGHTS = ("kernel", "bias", "input_gain")
+INPUT_WEIGHTS = ("kernel", "input_gain")
 
 
 def recurrent(
@@ -108,17 +108,16 @@ def _mask_by_time(lengths: Any | None, values: Any) -> Any | None:
 
 
 def _project(by_time: Any, weights: Named) -> Any:
-    """`(T, B, D)` -> `(T, B, G)` float32: the part of the gates that does not depend on the state."""
+    """`(T, B, D)` -> `(T, B, G)`: the part of the gates that does not depend on the state, without bias."""
     z = tf.tensordot(by_time, tf.cast(tf.convert_to_tensor(weights["kernel"]), by_time.dtype), 1)
-    z = tf.cast(z, tf.float32)
     if "input_gain" in weights:
-        z = standardize(z)[0] * tf.convert_to_tensor(weights["input_gain"])
-    return z + tf.convert_to_tensor(weights["bias"])
+        return standardize(tf.cast(z, tf.float32))[0] * tf.convert_to_tensor(weights["input_gain"])
+    return z
 
 
 def _zeros(cell: RecurrentCell, z: Any) -> State:
     batch = z.shape[1] or tf.shape(z)[1]
-    return tuple(tf.zeros([batch, width], z.dtype) for width in cell.state_widths(z.shape[-1] // cell.gates))
+    return tuple(tf.zeros([batch, width]) for width in cell.state_widths(z.shape[-1] // cell.gates))
 
 
 def _compiles(z: Any) -> bool:

@@ -103,6 +103,18 @@ class RecurrentSpeller(keras.Layer):
         self, tokens: tf.Tensor, state: SpellerState, *, training: bool = False, seed: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, SpellerState]:
         """`tokens` `(N,)` -> what the output layer reads, `(N, H + D)`, and the new state."""
+        return self._step(tokens, state, None, training=training, seed=seed)[:2]
+
+    def _step(
+        self,
+        tokens: tf.Tensor,
+        state: SpellerState,
+        biases: list[tf.Tensor] | None,
+        *,
+        training: bool,
+        seed: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, SpellerState, list[tuple[tf.Tensor, tf.Tensor]]]:
+        """With the bias of each layer, if it is not the layer's own; also the values and the state that each read."""
         values = tf.gather(tf.convert_to_tensor(self.embedding), tokens)
         values = dropout(values, self.config.embedding_dropout, seed, _EMBEDDING, training=training)
         context, alignment = state.context, state.alignment
@@ -110,15 +122,17 @@ class RecurrentSpeller(keras.Layer):
             context, alignment = self.attention(state.hidden[-1], state.memory, alignment)
         if self.config.input_feeding:
             values = tf.concat([values, context], -1)
-        hidden, cells = [], []
-        for layer, old in zip(self.layers, self._by_layer(state), strict=True):
-            values, *rest = layer(values, old)
+        hidden, cells, read = [], [], []
+        own = biases or [None] * len(self.layers)
+        for layer, old, bias in zip(self.layers, self._by_layer(state), own, strict=True):
+            read.append((values, old[0]))
+            values, *rest = layer(values, old, bias)
             hidden.append(values)
             cells.extend(rest)
         if not self.config.attend_first:
             context, alignment = self.attention(values, state.memory, alignment)
         state = SpellerState(tuple(hidden), tuple(cells), context, alignment, state.memory)
-        return tf.concat([values, context], -1) if self.config.output_context else values, state
+        return tf.concat([values, context], -1) if self.config.output_context else values, state, read
 
     def _by_layer(self, state: SpellerState) -> list[tuple[tf.Tensor, ...]]:
         return list(zip(state.hidden, state.cells, strict=True)) if state.cells else [(h,) for h in state.hidden]
@@ -171,27 +185,36 @@ class RecurrentSpeller(keras.Layer):
         by_step, known = tf.transpose(tokens), tokens.shape[1]
         steps = tf.shape(tokens)[1] if known is None else known
         own_guess = self._own_guess(by_step, seed, sampling) if training else None
-        frames = memory.values.shape[1]
+        later = training and known != 0
+        read: list[list[tf.Tensor]] = [[] for _ in self.layers]
+        biases = self._biases(steps, tf.shape(tokens)[0], read) if later else []
 
         def body(u: tf.Tensor, guess: tf.Tensor, changing: _Changing, *out: tf.TensorArray) -> tuple[Any, ...]:
             token = by_step[u] if own_guess is None else tf.where(own_guess[u], guess, by_step[u])
             place = fold_in(seed, u) if training and self.config.embedding_dropout else None
-            spoken, after = self.step(token, SpellerState(*changing, state.memory), training=training, seed=place)
+            before, given = SpellerState(*changing, state.memory), [array.read(u) for array in biases]
+            spoken, after, inputs = self._step(token, before, given or None, training=training, seed=place)
             if own_guess is not None:
                 guess = tf.argmax(tf.stop_gradient(self.logits(spoken)), -1, output_type=tf.int32)
-            rows = (spoken, after.alignment)
+            rows = [spoken, after.alignment, *(tf.concat(each, -1) for each in inputs if later)]
             written = (array.write(u, row) for array, row in zip(out, rows, strict=True))
             return u + 1, guess, tuple(after[:-1]), *written
 
-        arrays = [
-            tf.TensorArray(tf.float32, steps, element_shape=[tokens.shape[0], width])
-            for width in (self.spoken_units, frames)
-        ]
+        widths = [self.spoken_units, memory.values.shape[1]]
+        widths += [layer.inputs + layer.units for layer in self.layers if later]
+        arrays = [tf.TensorArray(tf.float32, steps, element_shape=[tokens.shape[0], width]) for width in widths]
         # Nothing was guessed before the first step: its guess is its token. The memory stays out of the loop's state:
         # what a loop carries is kept for the gradient once a step.
         first = (0, tf.zeros_like(tokens[:, 0]) if known == 0 else by_step[0], tuple(state[:-1]), *arrays)
-        *_, spoken, alignments = tf.while_loop(lambda u, *_: u < steps, body, first, maximum_iterations=known)
-        return tf.transpose(spoken.stack(), [1, 0, 2]), tf.transpose(alignments.stack(), [1, 0, 2])
+        _, _, _, *found = tf.while_loop(lambda u, *_: u < steps, body, first, maximum_iterations=known)
+        for rows, array in zip(read, found[2:], strict=later):
+            rows.append(array.stack())
+        return tf.transpose(found[0].stack(), [1, 0, 2]), tf.transpose(found[1].stack(), [1, 0, 2])
+
+    def _biases(self, steps: Any, batch: Any, read: list[list[tf.Tensor]]) -> list[tf.TensorArray]:
+        """The bias of each layer for each step: see `Cell.deferred`."""
+        rows = [layer.deferred(steps, batch, each) for layer, each in zip(self.layers, read, strict=True)]
+        return [tf.TensorArray(each.dtype, steps, clear_after_read=False).unstack(each) for each in rows]
 
     def _own_guess(
         self, by_step: tf.Tensor, seed: tf.Tensor | None, rate: tf.Tensor | float | None

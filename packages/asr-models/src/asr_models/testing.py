@@ -22,7 +22,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -37,6 +36,8 @@ LENGTHS = np.array([23, 40, 1, 31], np.int32)
 TEXT = 4
 LEARNED = 0.3
 """Nats an utterance: a text by heart, within the noise of dropout."""
+RATE = 0.01
+"""Of Adam, which learns them."""
 
 Run = Callable[[Any, Any], list[Encoded]]
 """`(B, T, F)` and `(B,)` -> all that a model says of them."""
@@ -214,15 +215,20 @@ def _ctc(logits: Encoded, texts: NDArray[np.int32]) -> Any:
 
 
 def _learn(model: Any, step: Step, values: NDArray[np.float32], *, steps: int) -> None:
-    optimizer, losses = keras.optimizers.Adam(0.01), []
-    apply = tf.function(lambda *gradients: optimizer.apply(gradients, model.trainable_variables), autograph=False)
-    for n in range(steps):
+    losses: list[float] = []
+    moments = [np.zeros([2, *variable.shape], np.float32) for variable in model.trainable_variables]
+    for n in range(1, steps + 1):
         loss, gradients = step(values, [n, 2])
         losses.append(float(loss))
         # The last three, or a lucky draw of dropout or of sampling would do.
-        if max(losses[-3:]) < LEARNED and n >= 2:
+        if max(losses[-3:]) < LEARNED and n >= 3:
             return
-        apply(*gradients)
+        for variable, gradient, (mean, square) in zip(model.trainable_variables, gradients, moments, strict=True):
+            # Adam (Kingma and Ba, 2015, algorithm 1) in numpy: a graph of it would take longer to trace than all steps.
+            mean += 0.1 * (np.asarray(gradient) - mean)
+            square += 0.001 * (np.square(gradient) - square)
+            change = mean / (1 - 0.9**n) / (np.sqrt(square / (1 - 0.999**n)) + 1e-7)
+            variable.assign(np.asarray(variable) - RATE * change)
     raise AssertionError(
         f"{len(values)} utterances are not learned in {steps} steps: the loss went from {losses[0]:.3g} to "
         f"{losses[-1]:.3g}, expected less than {LEARNED}"
