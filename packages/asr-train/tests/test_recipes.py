@@ -8,7 +8,6 @@ import gc
 import re
 import shlex
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -127,7 +126,7 @@ def test_no_key_is_without_effect(name: str, config: RunConfig) -> None:
 def test_the_numbers_go_together(name: str, config: RunConfig) -> None:
     train, data, augment = config.train, config.data, config.augment.spec_augment
     updates = train.epochs * HOURS[corpus(name)] * 3600 / data.batch_seconds
-    assert updates >= 10 * (train.rising_steps or 0) or corpus(name) == "quickstart"
+    assert updates >= 5 * (train.rising_steps or 0) or corpus(name) == "quickstart"
     if train.schedule == "ramp-hold-decay":
         assert 0 < (train.rising_steps or 0) < train.weight_noise_start < train.hold_steps < train.decay_steps
         assert 0.95 < updates / train.decay_steps < 1.05
@@ -224,8 +223,3 @@ def test_what_was_narrowed_is_built_whole(name: str, config: RunConfig, quick: N
     family = family_of(name, config, config.model)
     counts = parameters(config.model, features=config.features.dim, vocab_size=units(name, config))
     assert sum(int(np.prod(w.shape)) for w in family.model.trainable_variables) == sum(counts.values())
-
-
-def test_recipes_are_found_by_name_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert [recipes.find(name).stem for name in NAMES] == NAMES
