@@ -7,6 +7,7 @@ and computed nothing with it. The batches are a function of their number: 5 to 8
 uneven. OUTPUT/NAME/FAMILY.N.npz is what process N has in the end, N.out what it said, statuses.json how all ended.
 """
 
+import gc
 import importlib.util
 import json
 import os
@@ -46,7 +47,7 @@ def family_of(kind: str, precision: str = "float32") -> Any:
             dropout=0.2,
         ),
         "las": asr_models.LasConfig(
-            listener_layers=2,
+            listener_layers=1,
             listener_units=6,
             speller_units=8,
             embedding_units=4,
@@ -165,6 +166,7 @@ def main(output: Path, jobs: dict[str, tuple[str, int, dict[str, dict[str, Any]]
     import asr_train.state
     import asr_train.steps  # noqa: F401  # once, for all the processes
 
+    gc.freeze()
     spec = importlib.util.spec_from_file_location("run_workers", Path(__file__).parents[1] / "tools/run_workers.py")
     assert spec is not None and spec.loader is not None
     run_workers = importlib.util.module_from_spec(spec)

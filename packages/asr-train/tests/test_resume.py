@@ -175,15 +175,9 @@ def test_data_that_is_gone_ends_a_run_in_one_line(tiny_ctc: RunConfig, corpus: P
         prepare(config, tmp_path / "run", resume=True)
 
 
-@pytest.fixture(scope="module")
-def base(tiny: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A short run whose three checkpoints were averaged."""
-    output = tmp_path_factory.mktemp("base") / "run"
-    train(changed(tiny, epochs=3, keep_last=3, average="last", learning_rate=0.01, ema_decay=0.5), output)
-    return output
-
-
-def test_the_mean_of_the_last_epochs_is_tried(base: Path, tiny: RunConfig) -> None:
+def test_the_mean_of_the_last_epochs_is_tried(tiny_ctc: RunConfig, tmp_path: Path) -> None:
+    base = tmp_path / "run"
+    train(changed(tiny_ctc, epochs=3, keep_last=3, average="last", learning_rate=0.01, ema_decay=0.5), base)
     (event,) = [line for line in log(base) if line["event"] == "average"]
     _, progress = checkpoint.read(newest(base))
     assert progress.averaged and event["steps"] == progress.last(3) and len(progress.scores) == 3
@@ -197,7 +191,12 @@ def test_the_mean_of_the_last_epochs_is_tried(base: Path, tiny: RunConfig) -> No
         np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
 
 
-def test_a_new_vocabulary_on_old_weights(base: Path, tiny: RunConfig, tmp_path: Path) -> None:
+def test_a_new_vocabulary_on_old_weights(tiny: RunConfig, tmp_path: Path) -> None:
+    from asr_train.training import Training
+
+    base = tmp_path / "base"
+    old = Training(prepare(changed(tiny, seed=7), base), quiet=True)  # first weights are weights too
+    model_dir.save(base / "model", old.scores.recognizer, "")
     part = "recurrent_0*" if "deepspeech2" in type(tiny.model).__name__.lower() else "listener.*"
     other = TokenizerConfig(kind="unigram", vocab_size=24)
     config = dataclasses.replace(changed(tiny, epochs=1, init_from=base / "model", freeze=(part,)), tokenizer=other)

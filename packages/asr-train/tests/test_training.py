@@ -99,7 +99,8 @@ def test_a_run_leaves_what_the_house_promises(trained: Path) -> None:
     log = [json.loads(line) for line in (trained / "train.log").read_text().splitlines()]
     out = trained.with_suffix(".out").read_text()
     assert out.count("reference:") == out.count("hypothesis:") == 6  # three samples in each of two epochs
-    assert "dev loss" in out and all(f"WER {line['wer']:.2%}" in out for line in log if line["event"] == "epoch")
+    told = [float(wer) for wer in re.findall(r"dev loss .*, WER ([\d.]+)%", out)]
+    assert told == pytest.approx([100 * line["wer"] for line in log if line["event"] == "epoch"], abs=0.011)
     assert [line["epoch"] for line in log if line["event"] == "epoch"] == [1, 2]
     assert all(0 <= line["padding"] < 1 and 0 <= line["input_wait"] <= 1 for line in log if line["event"] == "epoch")
     assert list((trained / "logs").glob("events*"))

@@ -10,6 +10,7 @@ in the weights of its model folder. Linux and macOS.
 
 import argparse
 import datetime
+import gc
 import hashlib
 import json
 import os
@@ -229,6 +230,7 @@ def main() -> None:
     import_tensorflow()
     import asr_train.loop  # noqa: F401  # once, for all the processes
 
+    gc.freeze()  # what is loaded stays: the collector of no process need look through it
     failures = [experiment(place, options.runs, rng, first_in_save=n % 2 == 1) for n, place in enumerate(places)]
     sys.exit(1 if any(failures) else 0)
 
