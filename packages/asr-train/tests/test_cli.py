@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from asr_train import model_dir, quickstart
+from asr_train import model_dir, quickstart, recipes
 from asr_train.cli import status
 from asr_train.config import RunConfig
 from asr_train.config_file import read_config
@@ -78,7 +78,7 @@ def test_mistakes_are_told_before_tensorflow_is_loaded(arguments: list[str], tmp
 
 
 def test_wrong_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert "no such command 'trian'; the commands are quickstart, tokenizer, records, train" in refused(capsys, "trian")
+    assert "no such command 'trian'; the commands are quickstart, tokenizer, lm, records" in refused(capsys, "trian")
     assert "--output" in refused(capsys, "train", "-c", "digits-las")
     assert "--config is missing: give a YAML file or a recipe (" in refused(capsys, "train", "-o", tmp_path / "x")
     assert "no train manifest: give --train FILE" in refused(capsys, "train", "-c", "digits-las", "-o", tmp_path / "x")
@@ -99,11 +99,12 @@ def test_missing_manifest_and_missing_audio(capsys: pytest.CaptureFixture[str], 
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("split", ["train", "dev"])
 def test_audio_that_breaks_in_the_middle_of_training_is_one_line(
-    capsys: pytest.CaptureFixture[str], corpus: Path, tmp_path: Path
+    capsys: pytest.CaptureFixture[str], corpus: Path, tmp_path: Path, split: str
 ) -> None:
     shutil.copytree(corpus, tmp_path / "corpus")
-    path = tmp_path / "corpus/train/00003.flac"
+    path = tmp_path / f"corpus/{split}/00003.flac"
     path.write_bytes(path.read_bytes()[:-200])  # the header is whole, the end is missing
     command = [
         "train",
@@ -114,7 +115,7 @@ def test_audio_that_breaks_in_the_middle_of_training_is_one_line(
         *("--set", "model.recurrent_units=8", "--set", "model.recurrent_layers=1"),
     ]
     told = refused(capsys, *command, "--train", tmp_path / "corpus/train.tsv", "--dev", tmp_path / "corpus/dev.tsv")
-    assert "train.tsv:5" in told and "00003.flac" in told
+    assert f"{split}.tsv:5" in told and "00003.flac" in told
 
 
 def test_audio_that_breaks_while_a_normalisation_is_estimated_is_one_line(
@@ -246,6 +247,40 @@ def test_resume_needs_no_configuration(capsys: pytest.CaptureFixture[str], tiny_
     prepare(one, tmp_path / "run")
     assert status(["train", "--resume", "--output", str(tmp_path / "run")]) == 0
     assert "epoch 1/1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("source", ["manifests", "records"])
+def test_a_run_of_relative_paths_is_resumed_from_another_directory(
+    capsys: pytest.CaptureFixture[str],
+    corpus: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+) -> None:
+    shutil.copytree(corpus, tmp_path / "here/corpus")
+    shutil.copytree(model, tmp_path / "here/model")
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    changes = {"epochs": "1", "init_from": "model"}
+    settings = [f"train.{key}={value}" for key, value in changes.items()]
+    settings += ["model.recurrent_units=8", "model.recurrent_layers=1", "data.dev=[corpus/dev.tsv]"]
+    if source == "records":
+        options = ["--config", "quickstart-deepspeech2", "--shards", "1", "--output", "records"]
+        assert status(["records", "corpus/train.tsv", *options]) == 0
+        settings += ["data.records=[records]"]
+    else:
+        settings += ["data.train=[corpus/train.tsv]", "augment.noise.files=[corpus/test.tsv]", "data.cache=disk"]
+        settings += ["data.cache_folder=cache", "tokenizer.path=model/tokenizer.model"]
+    prepare(read_config(recipes.find("quickstart-deepspeech2"), tuple(settings)), Path("run"))
+    monkeypatch.chdir(tmp_path / "there")
+    assert status(["train", "--resume", "--output", "../here/run"]) == 0, capsys.readouterr().err
+    assert "epoch 1/1" in capsys.readouterr().out and not list((tmp_path / "there").iterdir())
+    assert (tmp_path / "here/cache").is_dir() == (source == "manifests")
+    # The whole command is another one here, but for what it names by absolute paths.
+    command = ["train", "--config", "quickstart-deepspeech2", "--resume", "--output", "../here/run"]
+    told = refused(capsys, *command, *(part for setting in settings for part in ("--set", setting)))
+    assert "data.dev" in told and "train.init_from" in told
 
 
 def test_quickstart_refuses_a_folder_in_use(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

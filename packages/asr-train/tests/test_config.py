@@ -1,4 +1,6 @@
+import os
 from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,15 @@ import pytest
 import asr_features
 from asr_train import recipes
 from asr_train.config import RunConfig, TrainConfig, to_dict
-from asr_train.config_file import apply_setting, from_dict, manifests_setting, read_config, write_config
+from asr_train.config_file import (
+    PATHS,
+    apply_setting,
+    differences,
+    from_dict,
+    manifests_setting,
+    read_config,
+    write_config,
+)
 from asr_train.errors import UserError
 from asr_train.schedules import learning_rate
 
@@ -114,6 +124,43 @@ def test_manifests_of_any_name_can_be_set(tmp_path: Path) -> None:
     odd = tmp_path / "it's [a], {b}: c — 한국.tsv"
     config = read_config(write(tmp_path / "c.yaml", ""), (manifests_setting("data.train", [odd]),))
     assert config.data.train == (odd,)
+
+
+@pytest.mark.parametrize("key", [".".join(path) for path in PATHS])
+def test_paths_of_settings_are_those_of_the_working_directory(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = key in ("data.train", "data.dev", "data.records", "augment.noise.files")
+    for name in ("conf", "here", "there"):
+        (tmp_path / name).mkdir()
+    file, setting = write(tmp_path / "conf/c.yaml", ""), f"{key}={'[a/b, ../c, /d]' if many else 'a/b'}"
+
+    def given(config: RunConfig) -> list[str]:
+        paths = attrgetter(key)(config)
+        return [os.path.normpath(path) for path in (paths if many else [paths])]
+
+    monkeypatch.chdir(tmp_path / "here")
+    config, first = read_config(file, (setting,)), str(tmp_path / "here/a/b")
+    assert given(config) == ([first, str(tmp_path / "c"), "/d"] if many else [first])
+    write_config(config, tmp_path / "conf/run.yaml")
+    monkeypatch.chdir(tmp_path / "there")
+    again = read_config(Path("../conf/run.yaml"))
+    assert given(again) == given(config) and not differences(again, config)
+    # The same words mean other files here.
+    assert differences(read_config(file, (setting,)), config) == [key]
+
+
+def test_a_configuration_made_in_python_is_saved_with_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = from_dict({"data": {"train": ["a.tsv"]}, "train": {"init_from": "m"}})
+    (tmp_path / "run").mkdir()
+    write_config(config, tmp_path / "run/config.yaml")
+    saved = read_config(tmp_path / "run/config.yaml")
+    assert saved.data.train == (tmp_path / "a.tsv",) and saved.train.init_from == tmp_path / "m"
+    assert not differences(saved, config)
+    assert differences(saved, replace(config, train=TrainConfig(seed=2))) == ["train.init_from", "train.seed"]
 
 
 def test_warmup_linear_in_closed_form() -> None:

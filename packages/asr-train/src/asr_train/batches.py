@@ -1,7 +1,7 @@
 """From a plan to padded batches: carried out by tf.data, in threads, in the order of the plan."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -53,9 +53,6 @@ class Pipeline:
     """Plans the batches of an epoch, and reads planned batches ahead in threads.
 
     The plan, and what a row of it becomes, depend on (seed, epoch, row) alone: not on threads, workers or replicas.
-
-    Attributes:
-        error: what went wrong in a reading thread; tf.data itself keeps only its text.
     """
 
     def __init__(
@@ -73,7 +70,6 @@ class Pipeline:
         self.utterances, self.reader, self.data = utterances, reader, data or DataConfig()
         self.shuffle, self.quarantine, self.meter, self.ahead = shuffle, quarantine, meter or Meter(), ahead
         self.seconds = np.array([u.seconds or 0.0 for u in utterances])
-        self.error: Exception | None = None
 
     def plan(self, epoch: int = 0) -> list[Ints]:
         """The rows of each global batch of an epoch; without shuffling the longest come first."""
@@ -127,8 +123,8 @@ class Pipeline:
 
     def __call__(
         self, planned: Sequence[Ints], *, epoch: int = 0, start: int = 0, shard: tuple[int, int] = (0, 1)
-    ) -> tf.data.Dataset:
-        """The batches of a plan from number `start` on, as a dataset of `Batch`.
+    ) -> Iterator[Batch]:
+        """The batches of a plan from number `start` on.
 
         Args:
             planned: rows of the global batches.
@@ -136,26 +132,32 @@ class Pipeline:
             start: the first batch that is wanted.
             shard: (index, count) of a worker or replica: it gets its equal part of the rows of every batch, in order.
 
-        A dataset raises tf.errors.OpError for whatever goes wrong in it; `error` is then the cause, a UserError where
-        more utterances are bad than the quarantine may hold.
+        Raises:
+            UserError: a bad utterance, without a quarantine; one more than it may hold; noise that cannot be read.
         """
+        dim, types = self.reader.frontend.dim, (tf.float32, tf.int32, tf.int32, tf.int32, tf.int32)
+        shapes: tuple[list[int | None], ...] = ([None, None, dim], [None], [None, None], [None], [None])
+        nothing = tuple(np.zeros([n or 0 for n in s], t.as_numpy_dtype) for s, t in zip(shapes, types, strict=True))
+        failed: dict[int, Exception] = {}
 
         def load(number: NDArray[np.int64]) -> tuple[NDArray[np.generic], ...]:
             try:
                 return self._batch(planned[int(number)], epoch, shard)
             except Exception as error:
-                self.error = error
-                raise
-
-        dim, types = self.reader.frontend.dim, (tf.float32, tf.int32, tf.int32, tf.int32, tf.int32)
-        shapes = ([None, None, dim], [None], [None, None], [None], [None])
+                # Not raised here: TensorFlow would keep only its text, and print it with that of other threads.
+                failed[int(number)] = error
+                return nothing
 
         def read(number: tf.Tensor) -> Batch:
             tensors = tf.numpy_function(load, [number], types, stateful=False)
             return Batch(*(tf.ensure_shape(t, shape) for t, shape in zip(tensors, shapes, strict=True)))
 
         numbers = tf.data.Dataset.range(start, len(planned))
-        return numbers.map(read, num_parallel_calls=self.data.threads, deterministic=True).prefetch(self.ahead)
+        batches = numbers.map(read, num_parallel_calls=self.data.threads, deterministic=True).prefetch(self.ahead)
+        for number, batch in enumerate(batches, start):
+            if number in failed:
+                raise failed[number]
+            yield batch
 
     def _batch(self, planned: Ints, epoch: int, shard: tuple[int, int]) -> tuple[NDArray[np.generic], ...]:
         before = time.thread_time()

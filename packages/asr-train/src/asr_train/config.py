@@ -226,8 +226,17 @@ class DecodeConfig:
     """Exponent of the GNMT length norm of an attention search."""
     max_length_ratio: float = 1.0
     """Tokens for each frame of the listener's memory, at most."""
+    ctc_weight: float = 0.3
+    """Share of the listener's CTC head, where there is one, in the beam search of a LAS (Watanabe et al., 2017)."""
+    lm_weight: float = 0.5
+    """What the logarithms of a language model are multiplied by, where one is given."""
+    word_bonus: float = 0.0
+    """Nats for each word, where a language model is given."""
 
     def __post_init__(self) -> None:
+        for name, least, most in (("ctc_weight", 0, 1), ("lm_weight", 0, 10), ("word_bonus", -100, 100)):
+            if not least <= getattr(self, name) <= most:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected a number from {least} to {most}")
         if self.beam_size < 1:
             raise ValueError(f"beam_size is {self.beam_size}, expected 1 or more")
         if self.max_length_ratio <= 0:

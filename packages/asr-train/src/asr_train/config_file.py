@@ -7,7 +7,8 @@ refused with its line and the nearest name, before TensorFlow is loaded.
 import dataclasses
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -188,7 +189,7 @@ class Where:
 def read_config(path: Path, settings: tuple[str, ...] = ()) -> RunConfig:
     """Read a YAML file and apply `KEY=VALUE` settings such as `model.dropout=0.2`.
 
-    Relative paths in the file are taken from the file's folder.
+    Relative paths in the file are taken from the file's folder, those of settings from the working directory.
 
     Raises:
         UserError: no such file, not YAML, or anything that `from_dict` refuses.
@@ -207,14 +208,15 @@ def read_config(path: Path, settings: tuple[str, ...] = ()) -> RunConfig:
         raise UserError(f"{path}{line}: not YAML: {getattr(error, 'problem', error)}") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected sections such as `model:` and `train:`, got {values!r}")
-    _anchor(values, path.parent)
+    _change_paths(values, lambda text: str((path.parent / text).absolute()))
     for setting in settings:
         apply_setting(values, setting)
+    _change_paths(values, lambda text: str(Path(text).absolute()))
     return from_dict(values, Where(path, root))
 
 
-def _anchor(values: dict[str, Any], folder: Path) -> None:
-    """Make the file's relative paths absolute, in place."""
+def _change_paths(values: dict[str, Any], change: Callable[[str], str]) -> None:
+    """Change every path among the values of a configuration, in place."""
     for *sections, key in PATHS:
         within: Any = values
         for name in sections:
@@ -222,9 +224,9 @@ def _anchor(values: dict[str, Any], folder: Path) -> None:
         if not isinstance(within, dict):
             continue
         if isinstance(within.get(key), list):
-            within[key] = [str((folder / item).absolute()) if isinstance(item, str) else item for item in within[key]]
+            within[key] = [change(item) if isinstance(item, str) else item for item in within[key]]
         elif isinstance(within.get(key), str):
-            within[key] = str((folder / within[key]).absolute())
+            within[key] = change(within[key])
 
 
 def apply_setting(values: dict[str, Any], setting: str) -> None:
@@ -257,5 +259,22 @@ def manifests_setting(key: str, paths: Iterable[str | Path]) -> str:
 
 
 def write_config(config: RunConfig, path: Path) -> None:
-    """Write every value of a configuration, so that the file alone repeats the run."""
-    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    """Write every value of a configuration, paths absolute, so that the file alone repeats the run from anywhere."""
+    values = to_dict(config)
+    _change_paths(values, lambda text: str(Path(text).absolute()))
+    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def differences(a: RunConfig, b: RunConfig) -> list[str]:
+    """The keys in which two configurations differ; paths to the same file are equal, however they are written."""
+    one, other = to_dict(a), to_dict(b)
+    for values in (one, other):
+        _change_paths(values, os.path.realpath)
+    return _differing(one, other)
+
+
+def _differing(a: Any, b: Any, path: str = "") -> list[str]:
+    if not (isinstance(a, dict) and isinstance(b, dict)):
+        return [] if a == b else [path]
+    keys = [*a, *(key for key in b if key not in a)]
+    return [found for key in keys for found in _differing(a.get(key), b.get(key), f"{path}.{key}" if path else key)]

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import asr_decoders
 import asr_models
-from asr_decoders import Hypothesis
+from asr_decoders import Hypothesis, NGram
 from asr_train.batches import Batch
 from asr_train.config import DecodeConfig
 from asr_train.tokenizer import Tokenizer
@@ -34,8 +34,13 @@ class Family(Protocol):
         """
         ...
 
-    def decode(self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig) -> list[list[Hypothesis]]:
-        """`(B, T, F)` and `(B,)` -> the n-best of each utterance; tokens without begin and end."""
+    def decode(
+        self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig, lm: NGram | None = None
+    ) -> list[list[Hypothesis]]:
+        """`(B, T, F)` and `(B,)` -> the n-best of each utterance; tokens without begin and end.
+
+        `lm` is of words, and for a beam.
+        """
         ...
 
 
@@ -43,7 +48,7 @@ class Ctc:
     """DeepSpeech2: logits for each frame, CTC loss, CTC search."""
 
     def __init__(self, config: asr_models.DeepSpeech2Config, *, features: int, tokenizer: Tokenizer, seed: int) -> None:
-        self.blank = tokenizer.pad
+        self.blank, self.vocabulary = tokenizer.pad, vocabulary_of(tokenizer)
         self.model = asr_models.DeepSpeech2(config, features=features, vocab_size=tokenizer.size, seed=seed)
         # Traced once, for batches of any size and length.
         signature = [tf.TensorSpec([None, None, features], tf.float32), tf.TensorSpec([None], tf.int32)]
@@ -56,11 +61,21 @@ class Ctc:
         logits, lengths = self.model(batch.features, batch.feature_lengths, training=training, seed=seed)
         return asr_models.ctc_loss(logits, lengths, batch.labels, batch.label_lengths, blank=self.blank)
 
-    def decode(self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig) -> list[list[Hypothesis]]:
+    def decode(
+        self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig, lm: NGram | None = None
+    ) -> list[list[Hypothesis]]:
         """Greedy at beam size 1, else the prefix beam search."""
         search: Any = asr_decoders.CtcGreedy(blank=self.blank)
         if options.beam_size > 1:
-            search = asr_decoders.CtcBeam(blank=self.blank, beam_size=options.beam_size, n_best=options.beam_size)
+            search = asr_decoders.CtcBeam(
+                blank=self.blank,
+                beam_size=options.beam_size,
+                n_best=options.beam_size,
+                vocabulary=self.vocabulary if lm else None,
+                lm=lm,
+                lm_weight=options.lm_weight,
+                word_bonus=options.word_bonus if lm else 0.0,
+            )
         return [search(scores) for scores in asr_models.log_probabilities(self.logits, features, lengths)]
 
 
@@ -81,6 +96,9 @@ class Attention:
         self.smoothing, self.ctc_weight = smoothing, ctc_weight if config.ctc_head else 0.0
         self.model = asr_models.Las(config, features=features, vocab_size=tokenizer.size, seed=seed)
         self.step = asr_models.SpellerStep(self.model)
+        self.vocabulary = vocabulary_of(tokenizer)
+        signature = [tf.TensorSpec([None, None, features], tf.float32), tf.TensorSpec([None], tf.int32)]
+        self.listen = tf.function(self._listen, [*signature, tf.TensorSpec([], tf.int32)], autograph=False)
 
     def loss(
         self, batch: Batch, *, training: bool, seed: tf.Tensor | None, sampling: tf.Tensor | float = 1.0
@@ -107,22 +125,47 @@ class Attention:
         # A text too long for a CTC path can still be spelled.
         return tf.where(tf.math.is_finite(ctc), joint, spelled)
 
-    def decode(self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig) -> list[list[Hypothesis]]:
-        """Greedy at beam size 1, else the beam search with the GNMT length norm."""
-        state, frames = self.step.start(features, lengths, beams=options.beam_size)
+    def _listen(self, features: tf.Tensor, lengths: tf.Tensor, beams: tf.Tensor) -> tuple[Any, tf.Tensor, Any]:
+        """The speller's first state, the frames of each memory, and what the CTC head says of them."""
+        memory = self.model.listen(features, lengths)
+        head = self.model.config.ctc_head
+        heard = tf.nn.log_softmax(self.model.frame_logits(memory).values) if head else ()
+        return self.model.start(memory, beams=beams), memory.lengths, heard
+
+    def decode(
+        self, features: tf.Tensor, lengths: tf.Tensor, options: DecodeConfig, lm: NGram | None = None
+    ) -> list[list[Hypothesis]]:
+        """Greedy at beam size 1, else the beam search with the GNMT length norm, joined by the CTC head if there."""
+        state, memory, heard = self.listen(features, lengths, options.beam_size)
+        frames = memory.numpy()
         limits = np.ceil(frames * options.max_length_ratio).astype(int)
-        search: Any = asr_decoders.AttentionGreedy(begin=self.begin, end=self.end)
-        if options.beam_size > 1:
-            search = asr_decoders.AttentionBeam(
-                begin=self.begin,
-                end=self.end,
-                beam_size=options.beam_size,
-                n_best=options.beam_size,
-                length_norm="gnmt",
-                length_penalty=options.length_penalty,
-            )
-        found: list[list[Hypothesis]] = search(self.step, state, batch=len(frames), max_lengths=limits)
-        return found
+        if options.beam_size == 1:
+            greedy = asr_decoders.AttentionGreedy(begin=self.begin, end=self.end)
+            found: list[list[Hypothesis]] = greedy(self.step, state, batch=len(frames), max_lengths=limits)
+            return found
+        joint = options.ctc_weight if self.model.config.ctc_head else 0.0
+        search = asr_decoders.AttentionBeam(
+            begin=self.begin,
+            end=self.end,
+            beam_size=options.beam_size,
+            n_best=options.beam_size,
+            length_norm="gnmt",
+            length_penalty=options.length_penalty,
+            ctc_weight=joint,
+            blank=self.blank,
+            vocabulary=self.vocabulary if lm else None,
+            lm=lm,
+            lm_weight=options.lm_weight,
+            word_bonus=options.word_bonus if lm else 0.0,
+        )
+        ctc = [rows[:count] for rows, count in zip(heard.numpy(), frames, strict=True)] if joint else None
+        return search(self.step, state, batch=len(frames), max_lengths=limits, ctc=ctc)
+
+
+def vocabulary_of(tokenizer: Tokenizer) -> asr_decoders.Vocabulary:
+    """The pieces as a decoder with a language model reads them."""
+    special = (tokenizer.pad, tokenizer.begin, tokenizer.end)
+    return asr_decoders.Vocabulary(tokenizer.pieces, boundary="sentencepiece", special=special)
 
 
 def build_family(

@@ -8,8 +8,6 @@ import signal
 import time
 from collections.abc import Sequence
 
-import tensorflow as tf
-
 from asr_train.averaging import mean_of_steps
 from asr_train.cluster import Cluster
 from asr_train.evaluation import Evaluation
@@ -59,20 +57,15 @@ def run_epoch(training: Training) -> None:
     planned = data.plan(progress.epoch)[: config.steps_per_epoch]
     batches = data(planned, epoch=progress.epoch, start=progress.batch, shard=training.devices.shard)
     before = time.perf_counter()
-    try:
-        for batch in training.meter.watch(batches):
-            part, updates = part_done(config, progress, len(planned)), progress.step // config.accumulate
-            rate = learning_rate(config, updates, part, progress.schedule.get("factor", 1.0))
-            with memory_advice(run.config, f"batch {progress.batch} of epoch {progress.epoch + 1}"):
-                outcome = training.step(batch, knobs_for(config, progress.step), training.wishes(rate))
-            now = time.perf_counter()
-            progress.seconds, before = progress.seconds + now - before, now
-            if after_step(training, outcome, planned, part):
-                break
-    except tf.errors.OpError:
-        if data.error is None:
-            raise
-        raise data.error from None
+    for batch in training.meter.watch(batches):
+        part, updates = part_done(config, progress, len(planned)), progress.step // config.accumulate
+        rate = learning_rate(config, updates, part, progress.schedule.get("factor", 1.0))
+        with memory_advice(run.config, f"batch {progress.batch} of epoch {progress.epoch + 1}"):
+            outcome = training.step(batch, knobs_for(config, progress.step), training.wishes(rate))
+        now = time.perf_counter()
+        progress.seconds, before = progress.seconds + now - before, now
+        if after_step(training, outcome, planned, part):
+            break
 
 
 def after_step(training: Training, outcome: Outcome, planned: Sequence[Ints], part: float) -> bool:

@@ -1,5 +1,6 @@
 """TensorFlow without its chatter."""
 
+import logging
 import os
 from importlib import import_module
 
@@ -18,3 +19,9 @@ def import_tensorflow() -> None:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+    logging.getLogger("tensorflow").addFilter(_worth_reading)
+
+
+def _worth_reading(record: logging.LogRecord) -> bool:
+    """Not that a function is traced again and again: with fixed shapes each is traced once, as it is meant."""
+    return "tf.function retracing" not in record.getMessage()

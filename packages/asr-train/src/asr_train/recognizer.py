@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import asr_features
-from asr_decoders import Hypothesis
+from asr_decoders import Hypothesis, NGram
 from asr_train.batches import Normalize, normalized, pad
 from asr_train.config import DecodeConfig
 from asr_train.families import Family
@@ -40,6 +40,12 @@ class Recognizer:
     family: Family
     tokenizer: Tokenizer
     decode: DecodeConfig
+    lm: NGram | None = None
+    """Of words, for a beam search."""
+
+    def __post_init__(self) -> None:
+        if self.lm is not None and self.decode.beam_size == 1:
+            raise ValueError("a language model needs a beam: set decode.beam_size to 16 or so, it is 1")
 
     def __call__(self, samples: Floats) -> Transcript:
         """`(N,)` float32 in [-1, 1] at `frontend.sample_rate` -> what was said."""
@@ -64,5 +70,5 @@ class Recognizer:
         lengths = np.array([len(part) for part in features], np.int32)
         if lengths.max(initial=0) == 0:  # shorter than one frame, all of them: nothing can be heard
             return [[Hypothesis((), 0.0)] for _ in features]
-        found = self.family.decode(pad(features), lengths, self.decode)
+        found = self.family.decode(pad(features), lengths, self.decode, self.lm)
         return [[replace(h, text=self.tokenizer.decode(h.tokens)) for h in hypotheses] for hypotheses in found]

@@ -10,8 +10,8 @@ from typing import Any
 
 import asr_features
 import asr_models
-from asr_train.config import DataConfig, RunConfig, to_dict
-from asr_train.config_file import build, read_config, write_config
+from asr_train.config import DataConfig, RunConfig
+from asr_train.config_file import build, differences, read_config, write_config
 from asr_train.errors import UserError
 from asr_train.folders import recover
 from asr_train.manifest import Utterance, check_disjoint, measure, read_audio, read_manifest, survey
@@ -107,18 +107,11 @@ def _check_folder(config: RunConfig, output: Path, resume: bool) -> bool:
     if not started and output.is_dir() and {path.name for path in output.iterdir()} - leftovers:
         raise UserError(f"{output}: not empty, and not a run of asr-train; choose another --output")
     if started:
-        before = to_dict(read_config(output / "config.yaml"))
-        differing = [key for key in _differences(before, to_dict(config)) if key not in MAY_CHANGE]
+        before = read_config(output / "config.yaml")
+        differing = [key for key in differences(before, config) if key not in MAY_CHANGE]
         if differing:
             raise UserError(f"{output}: cannot resume with another configuration; {', '.join(differing)} changed")
     return started
-
-
-def _differences(a: Any, b: Any, path: str = "") -> list[str]:
-    if not (isinstance(a, dict) and isinstance(b, dict)):
-        return [] if a == b else [path]
-    keys = [*a, *(key for key in b if key not in a)]
-    return [found for key in keys for found in _differences(a.get(key), b.get(key), f"{path}.{key}" if path else key)]
 
 
 def load_sets(

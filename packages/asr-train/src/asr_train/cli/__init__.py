@@ -17,6 +17,7 @@ from asr_train.stopping import Stopped
 COMMANDS = {
     "quickstart": "Synthesise a small corpus, train on it, evaluate and transcribe.",
     "tokenizer": "Train a SentencePiece tokenizer on the texts of manifests.",
+    "lm": "Estimate a language model of the texts of manifests or files.",
     "records": "Write features and tokens to TFRecords.",
     "train": "Train a recogniser, or resume a run.",
     "average": "Average checkpoints into one model folder.",

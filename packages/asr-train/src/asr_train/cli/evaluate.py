@@ -6,23 +6,21 @@ from pathlib import Path
 
 import click
 
+from asr_train.cli.options import Search, load, search_options
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("manifests", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MANIFEST...")
-@click.option("--beam-size", type=click.IntRange(min=1), help="1 is greedy; otherwise as the model was trained to use.")
+@search_options
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="A TSV file of every utterance with its errors.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(
-    model: Path, manifests: tuple[Path, ...], beam_size: int | None, output: Path | None, as_json: bool
-) -> None:
+def command(model: Path, manifests: tuple[Path, ...], search: Search, output: Path | None, as_json: bool) -> None:
     """Score a model folder on manifests: all errors over all words, and over all characters."""
-    from asr_train import model_dir
-    from asr_train.cli.options import searching
     from asr_train.manifest import measure, read_manifest
 
     utterances = measure([utterance for path in manifests for utterance in read_manifest(path)])
-    recognizer = searching(model_dir.load(model), beam_size)
+    recognizer = load(model, search)
 
     from tqdm import tqdm
 

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import click
 
+from asr_train.cli.options import Search, load, search_options
+
 FORMATS = ("txt", "tsv", "json")
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("audio", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="AUDIO...")
-@click.option("--beam-size", type=click.IntRange(min=1), help="1 is greedy; otherwise as the model was trained to use.")
+@search_options
 @click.option(
     "--format",
     "form",
@@ -25,20 +27,18 @@ FORMATS = ("txt", "tsv", "json")
     type=click.Path(path_type=Path),
     help="Write a file for each audio file, instead of printing.",
 )
-def command(model: Path, audio: tuple[Path, ...], beam_size: int | None, form: str, output_dir: Path | None) -> int:
+def command(model: Path, audio: tuple[Path, ...], search: Search, form: str, output_dir: Path | None) -> int:
     """Write what is said in audio files of any rate: wav, flac, mp3, ogg, or headerless 16-bit .pcm at 16 kHz.
 
     A file that cannot be read is named on standard error, the others are transcribed all the same, and the exit
     status is 1; when no file can be read it is 2.
     """
-    from asr_train import model_dir
-    from asr_train.cli.options import searching
 
     _check_names(audio, output_dir)
     readable, failed = _readable(audio)
     if not readable:
         return 2
-    recognizer = searching(model_dir.load(model), beam_size)
+    recognizer = load(model, search)
     for path in readable:
         try:
             found = recognizer.transcribe(path)
