@@ -149,9 +149,16 @@ def test_the_rate_of_sampling_may_be_a_tensor_that_grows() -> None:
     assert np.abs(some - true).max() > 1e-3 and np.abs(some - own).max() > 1e-3
 
 
-@pytest.mark.parametrize("changes", [{"cell": "gru"}, {"cell": "rnn", "input_feeding": False}, {"attend_first": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cell": "gru", "attention": "multi-head"},
+        {"cell": "rnn", "input_feeding": False, "attention": "additive"},
+        {"attend_first": True, "tied_output": True},
+    ],
+)
 def test_the_gradient_that_training_makes_after_the_loop_is_that_of_each_step(changes: dict[str, object]) -> None:
-    """Training leaves the matrices' gradients to one product; without it TensorFlow makes one a step."""
+    """Training leaves them to one product or sum for each weight; without it TensorFlow makes one a step."""
     features, lengths, tokens = speech()
     model = las(**changes)
     memory = model.listen(features, lengths)
