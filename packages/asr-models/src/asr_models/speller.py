@@ -43,6 +43,7 @@ class SpellerState(NamedTuple):
 _Changing = tuple[Any, Any, Any, Any]
 """A SpellerState without its memory."""
 
+
 class _Rows(NamedTuple):
     """What is added at a step in training: the weights' gradient passes through it after the loop (`deferred.py`)."""
 
@@ -129,7 +130,11 @@ class RecurrentSpeller(keras.Layer):
     ) -> tuple[tf.Tensor, SpellerState, list[tf.Tensor]]:
         """Also what each layer read: values and hidden state, side by side."""
         embedding = tf.convert_to_tensor(self.embedding)
-        values = tf.gather(embedding, tokens) if rows is None else tf.gather(tf.stop_gradient(embedding), tokens) + rows.embedded
+        values = (
+            tf.gather(embedding, tokens)
+            if rows is None
+            else tf.gather(tf.stop_gradient(embedding), tokens) + rows.embedded
+        )
         values = dropout(values, self.config.embedding_dropout, seed, _EMBEDDING, training=training)
         context, alignment = state.context, state.alignment
         if self.config.attend_first:
@@ -215,8 +220,8 @@ class RecurrentSpeller(keras.Layer):
             spoken, after, inputs = self._step(token, before, rows, training=training, seed=place)
             if own_guess is not None:
                 guess = tf.argmax(tf.stop_gradient(self.logits(spoken)), -1, output_type=tf.int32)
-            rows = [spoken, after.alignment, *([] if later is None else [token, *inputs])]
-            written = (array.write(u, row) for array, row in zip(out, rows, strict=True))
+            kept = [spoken, after.alignment, *([] if later is None else [token, *inputs])]
+            written = (array.write(u, row) for array, row in zip(out, kept, strict=True))
             return u + 1, guess, tuple(after[:-1]), *written
 
         shapes = {"spoken": [self.spoken_units], "alignments": [memory.values.shape[1]]}
