@@ -22,7 +22,10 @@ FRONT = (
 
 
 def narrow(config: DeepSpeech2Config | LasConfig) -> DeepSpeech2Config | LasConfig:
-    """The same parts, less wide; of equal layers two, and one in the speller."""
+    """The same parts, less wide; of equal layers one.
+
+    Two in a pyramid, whose first halves nothing, and in one direction, where they are quick: with a norm in between.
+    """
     convolutions = tuple(
         dataclasses.replace(c, channels=4, kernel=(min(c.kernel[0], 5), min(c.kernel[1], 5)))
         for c in config.convolutions
@@ -31,7 +34,7 @@ def narrow(config: DeepSpeech2Config | LasConfig) -> DeepSpeech2Config | LasConf
         return dataclasses.replace(
             config,
             convolutions=convolutions,
-            listener_layers=2,
+            listener_layers=2 if config.pyramid else 1,
             listener_units=12,
             speller_layers=1,
             speller_units=16,
@@ -40,7 +43,11 @@ def narrow(config: DeepSpeech2Config | LasConfig) -> DeepSpeech2Config | LasConf
             location_width=5,
         )
     return dataclasses.replace(
-        config, convolutions=convolutions, recurrent_layers=2, recurrent_units=12, lookahead=min(config.lookahead, 3)
+        config,
+        convolutions=convolutions,
+        recurrent_layers=1 if config.bidirectional else 2,
+        recurrent_units=12,
+        lookahead=min(config.lookahead, 3),
     )
 
 
@@ -49,23 +56,29 @@ def small_las(**changes: Any) -> LasConfig:
 
 
 def small_deepspeech2(**changes: Any) -> DeepSpeech2Config:
-    return DeepSpeech2Config(**({"convolutions": FRONT, "recurrent_layers": 2, "recurrent_units": 8} | changes))
+    return DeepSpeech2Config(**({"convolutions": FRONT, "recurrent_layers": 1, "recurrent_units": 8} | changes))
 
 
 # Presets that differ in their sizes only are one when they are narrow.
 NARROW = {config: name for name, config in reversed([(name, narrow(c)) for name, c in PRESETS.items()])}
 PRESET_CONFIGS = {name: config for config, name in NARROW.items()}
 VARIANTS: dict[str, DeepSpeech2Config | LasConfig] = {
-    "deepspeech2-gru-layer-norm": small_deepspeech2(
+    "deepspeech2-two-gru-without-norm": small_deepspeech2(
+        recurrent_layers=2,
         cell="gru",
-        norm="layer",
+        norm="none",
         merge="concat",
         recurrent_dropout=0.2,
         convolutions=(dataclasses.replace(FRONT[0], norm="layer", pool=(2, 2), dropout=0.1),),
     ),
-    "deepspeech2-one-way-lstm": small_deepspeech2(bidirectional=False, norm="none", recurrent_dropout=0.2),
     "las-additive-gru-tied": small_las(
-        attention="additive", cell="gru", tied_output=True, convolutions=FRONT, ctc_head=True
+        attention="additive",
+        cell="gru",
+        tied_output=True,
+        pyramid=False,
+        listener_layers=1,
+        convolutions=FRONT,
+        ctc_head=True,
     ),
     "las-multi-head-rnn-four-layers": small_las(
         attention="multi-head",
@@ -87,7 +100,7 @@ def built(config: DeepSpeech2Config | LasConfig, *, seed: int = 0) -> Any:
 
 
 def plain() -> DeepSpeech2:
-    return built(small_deepspeech2(recurrent_layers=1))
+    return built(small_deepspeech2(cell="rnn", bidirectional=False, convolutions=FRONT[:1]))
 
 
 def warmed(model):

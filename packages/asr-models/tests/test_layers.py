@@ -74,7 +74,7 @@ def test_dropout_is_a_function_of_its_seed_and_place() -> None:
     values, seed = tf.ones([40, 50]), tf.constant([1, 2])
     first = dropout(values, 0.3, seed, 0, training=True).numpy()
     assert np.array_equal(first, dropout(values, 0.3, seed, 0, training=True))
-    assert np.array_equal(first, tf.function(lambda: dropout(values, 0.3, seed, 0, training=True))())
+    assert np.array_equal(first, tf.function(lambda: dropout(values, 0.3, seed, 0, training=True), autograph=False)())
     assert not np.array_equal(first, dropout(values, 0.3, seed, 1, training=True))
     assert abs((first == 0).mean() - 0.3) < 0.05 and abs(first.mean() - 1) < 0.05
     assert dropout(values, 0.3, None, 0, training=False) is values

@@ -11,11 +11,11 @@ import tensorflow as tf
 from asr_models import Convolution, DeepSpeech2, DeepSpeech2Config, Las, LasConfig
 from asr_models.presets import VGG
 
-FEATURES, VOCAB, CASES, TOLERANCE = 6, 5, 25, 1e-5
-QUIET = {"dropout": 0.0}
+FEATURES, VOCAB, CASES, TOLERANCE = 6, 5, 34, 1e-5
 STRIDED = Convolution(channels=3, kernel=(4, 3), stride=(3, 2))
 PAIRS = Convolution(channels=2, kernel=(5, 3), stride=(1, 2), norm="layer", activation="relu", pool=(2, 1))
 LAS: dict[str, Any] = {
+    "listener_layers": 1,
     "listener_units": 5,
     "speller_units": 6,
     "embedding_units": 4,
@@ -23,22 +23,25 @@ LAS: dict[str, Any] = {
     "location_width": 3,
     "location_channels": 2,
     "sampling": 0.0,
-    **QUIET,
+    "dropout": 0.0,
 }
-DEEPSPEECH2: dict[str, Any] = {"recurrent_layers": 2, "recurrent_units": 5, **QUIET}
+DEEPSPEECH2: dict[str, Any] = {"recurrent_units": 5, "dropout": 0.0}
 VGG_FRONT = tuple(dataclasses.replace(convolution, channels=2) for convolution in VGG)
+# Few, as most of the time goes into tracing them; between them every part that looks from frame to frame.
 CONFIGS: dict[str, DeepSpeech2Config | LasConfig] = {
-    "deepspeech2": DeepSpeech2Config(convolutions=(STRIDED, PAIRS), **DEEPSPEECH2),
-    "deepspeech2-gru": DeepSpeech2Config(
-        convolutions=(PAIRS,), cell="gru", norm="layer", merge="concat", **DEEPSPEECH2
-    ),
+    "deepspeech2": DeepSpeech2Config(convolutions=(STRIDED, PAIRS), recurrent_layers=2, **DEEPSPEECH2),
     "deepspeech2-lookahead": DeepSpeech2Config(
-        convolutions=(STRIDED,), cell="rnn", bidirectional=False, lookahead=2, **DEEPSPEECH2
+        convolutions=(PAIRS,),
+        cell="gru",
+        norm="layer",
+        bidirectional=False,
+        lookahead=2,
+        recurrent_layers=1,
+        **DEEPSPEECH2,
     ),
-    "las-location": LasConfig(listener_layers=3, **LAS),
+    "las-pyramid": LasConfig(**LAS | {"listener_layers": 3}),
     "las-reference": LasConfig(
         convolutions=(STRIDED,),
-        listener_layers=2,
         pyramid=False,
         projection=True,
         attention="dot",
@@ -46,15 +49,12 @@ CONFIGS: dict[str, DeepSpeech2Config | LasConfig] = {
         start_from_memory=True,
         **LAS,
     ),
-    "las-additive-gru": LasConfig(
-        convolutions=(STRIDED,), listener_layers=2, cell="gru", attention="additive", tied_output=True, **LAS
-    ),
+    "las-additive": LasConfig(cell="rnn", speller_layers=2, attention="additive", tied_output=True, **LAS),
     "las-vgg-multi-head": LasConfig(
-        convolutions=VGG_FRONT, listener_layers=1, attention="multi-head", attention_heads=2, **LAS
+        convolutions=VGG_FRONT, cell="gru", attention="multi-head", attention_heads=2, **LAS
     ),
-    "las-dot-rnn": LasConfig(listener_layers=2, cell="rnn", attention="dot", speller_layers=2, **LAS),
 }
-BATCH_NORMED = ("deepspeech2", "deepspeech2-lookahead", "las-reference", "las-additive-gru")
+BATCH_NORMED = ("deepspeech2", "las-reference")
 
 
 class Batch(NamedTuple):
@@ -171,6 +171,6 @@ def test_company_changes_nothing(name: str) -> None:
 
 
 def test_the_cases_are_two_hundred_and_the_batch_normed_are_named() -> None:
-    assert len(CONFIGS) * CASES == 200
+    assert len(CONFIGS) * CASES >= 200
     moving = {name for name in CONFIGS if listener_of(name, True)[0].non_trainable_variables}
     assert moving == set(BATCH_NORMED)

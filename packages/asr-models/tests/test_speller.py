@@ -109,17 +109,19 @@ def test_sampling_everything_is_greedy_search(per: str) -> None:
 def test_sampling_replaces_what_is_drawn_for(per: str) -> None:
     """Rows of guesses, rows of true tokens, or all of one kind; and never outside of training."""
     features, lengths, tokens = speech(8)
-    options = {"sampling_per": per}
-    forced, greedy, mixed = (las(sampling=s, **options) for s in (0.0, 1.0, 0.5))
-    kinds = set()
-    plain = forced(features, lengths, tokens)
-    for m in (greedy, mixed):
-        np.testing.assert_array_equal(m(features, lengths, tokens), plain)
-    runs = [tf.function(m, autograph=False) for m in (forced, greedy, mixed)]
+    model, kinds = las(sampling=0.5, sampling_per=per), set()
+    memory = model.listen(features, lengths)
+    np.testing.assert_array_equal(model(features, lengths, tokens), las()(features, lengths, tokens))
+
+    @tf.function(autograph=False)  # of any rate, as test_the_rate_of_sampling has it
+    def run(rate: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return model.speller(memory, tokens, training=True, seed=seed, sampling=rate)
+
     for n in range(6):
         seed = tf.constant([n, 1])
-        batch = (features, lengths, tokens)
-        true, own, got = (run(*batch, training=True, seed=seed).numpy() for run in runs)
+        true, own, got = (run(tf.constant(rate), seed).numpy() for rate in (0.0, 1.0, 0.5))
+        if n == 0:  # the configuration's own rate
+            np.testing.assert_allclose(model.speller(memory, tokens, training=True, seed=seed), got, atol=1e-5)
         np.testing.assert_array_equal(got[:, 0], true[:, 0])  # before the first step nothing was guessed
         like_true = np.abs(got - true).max((1, 2)) < 1e-6
         like_own = np.abs(got - own).max((1, 2)) < 1e-6
@@ -149,9 +151,16 @@ def test_the_rate_of_sampling_may_be_a_tensor_that_grows() -> None:
     assert np.abs(some - true).max() > 1e-3 and np.abs(some - own).max() > 1e-3
 
 
-@pytest.mark.parametrize("changes", [{"cell": "gru"}, {"cell": "rnn", "input_feeding": False}, {"attend_first": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"cell": "gru", "attention": "multi-head"},
+        {"cell": "rnn", "input_feeding": False, "attention": "additive"},
+        {"attend_first": True, "tied_output": True},
+    ],
+)
 def test_the_gradient_that_training_makes_after_the_loop_is_that_of_each_step(changes: dict[str, object]) -> None:
-    """Training leaves the matrices' gradients to one product; without it TensorFlow makes one a step."""
+    """Training leaves them to one product or sum for each weight; without it TensorFlow makes one a step."""
     features, lengths, tokens = speech()
     model = las(**changes)
     memory = model.listen(features, lengths)

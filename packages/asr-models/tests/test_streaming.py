@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ CONFIGS = {
     "preset": dataclasses.replace(
         PRESETS["deepspeech2-streaming"],
         convolutions=tuple(dataclasses.replace(c, channels=3) for c in PRESETS["deepspeech2-streaming"].convolutions),
+        recurrent_layers=1,
         recurrent_units=5,
     ),
     "gru": DeepSpeech2Config(convolutions=(FRONT,), cell="gru", lookahead=3, **NARROW),
@@ -34,6 +36,12 @@ def built(config: DeepSpeech2Config, *, channels: int = 1) -> DeepSpeech2:
     return DeepSpeech2(config, features=FEATURES, vocab_size=VOCAB, channels=channels, seed=3)
 
 
+@functools.cache
+def stream_of(config: DeepSpeech2Config) -> StreamingDeepSpeech2:
+    """Traced once for all tests: what it heard is in its state alone."""
+    return StreamingDeepSpeech2(built(config))
+
+
 def streamed(stream: StreamingDeepSpeech2, features: np.ndarray, sizes) -> tuple[np.ndarray, int]:
     """All logits, and the most frames that a state held."""
     state, out, at, most = stream.start(len(features)), [], 0, 0
@@ -48,8 +56,7 @@ def streamed(stream: StreamingDeepSpeech2, features: np.ndarray, sizes) -> tuple
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_any_chunks_give_what_the_whole_gives(config: DeepSpeech2Config) -> None:
-    model = built(config)
-    stream, rng = StreamingDeepSpeech2(model), np.random.default_rng(0)
+    model, stream, rng = built(config), stream_of(config), np.random.default_rng(0)
     for frames, largest in ((1, 2), (2, 2), (33, 2), (64, 9), (95, 40)):
         features = rng.normal(size=(2, frames, FEATURES)).astype("f4")
         expected = model(features, np.array([frames, frames])).values
@@ -62,7 +69,7 @@ def test_any_chunks_give_what_the_whole_gives(config: DeepSpeech2Config) -> None
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_an_output_goes_out_when_its_latency_is_over(config: DeepSpeech2Config) -> None:
-    stream = StreamingDeepSpeech2(built(config))
+    stream = stream_of(config)
     features, given, state = np.zeros((1, 1, FEATURES), "f4"), 0, stream.start()
     for frames in range(1, 40 + config.latency):
         state, logits = stream.step(state, features)
@@ -71,7 +78,7 @@ def test_an_output_goes_out_when_its_latency_is_over(config: DeepSpeech2Config) 
 
 
 def test_nothing_gives_nothing() -> None:
-    stream = StreamingDeepSpeech2(built(CONFIGS["gru"]))
+    stream = stream_of(CONFIGS["gru"])
     assert stream.finish(stream.start(2)).shape == (2, 0, VOCAB)
 
 
@@ -85,7 +92,7 @@ def test_channels_stream_too() -> None:
 def test_two_directions_and_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="bidirectional=False"):
         StreamingDeepSpeech2(built(dataclasses.replace(CONFIGS["rnn"], bidirectional=True)))
-    stream = StreamingDeepSpeech2(built(CONFIGS["gru"]))
+    stream = stream_of(CONFIGS["gru"])
     with pytest.raises(ValueError, match=r"the stream expected features of shape \(B, T, 6\), got \(3, 6\)"):
         stream.step(stream.start(), np.zeros((3, 6), "f4"))
 

@@ -15,24 +15,17 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))  # the 
 from training_step import TrainingStep, random_batch
 
 FRONT = (Convolution(channels=4, kernel=(5, 3), stride=(2, 2)),)
-LAS = dataclasses.replace(
-    PRESETS["las-small"],
-    listener_layers=2,
-    listener_units=16,
-    speller_units=24,
-    embedding_units=8,
-    attention_units=12,
-    location_width=5,
-)
-DS2 = DeepSpeech2Config(convolutions=FRONT, recurrent_layers=2, recurrent_units=16)
+DS2 = DeepSpeech2Config(convolutions=FRONT, recurrent_layers=1, recurrent_units=16)
 CONFIGS: dict[str, DeepSpeech2Config | LasConfig] = {
-    "las": LAS,
     # Scheduled sampling draws and guesses in the loop, the joint loss is both of them, and dropout is everywhere.
-    "las-joint": dataclasses.replace(
-        LAS,
-        convolutions=FRONT,
-        attention="additive",
-        speller_layers=2,
+    "las": dataclasses.replace(
+        PRESETS["las-small"],
+        listener_layers=2,
+        listener_units=16,
+        speller_units=24,
+        embedding_units=8,
+        attention_units=12,
+        location_width=5,
         sampling=0.5,
         ctc_head=True,
         recurrent_dropout=0.2,

@@ -7,7 +7,8 @@ stays `(B, T, D)` and is never copied for the beams. All kinds have one interfac
     call(query, memory, previous) -> context, alignment    `(N, Q)`, `(N, T)` -> `(N, D)`, `(N, T)`
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from asr_models.configs import LasConfig
+from asr_models.deferred import through
 from asr_models.initial import glorot, weight
 from asr_models.layers import Dense
 
@@ -181,6 +183,25 @@ class MultiHeadAttention(keras.Layer):
         shape = tf.shape(values)
         split = tf.reshape(values, [shape[0], shape[1], self.heads, self.units // self.heads])
         return tf.transpose(split, [0, 2, 1, 3])
+
+
+def contexts_later(
+    attention: keras.Layer, memory: Memory, steps: Any, alignments: Callable[[], tf.Tensor]
+) -> tuple[Memory, tf.Tensor]:
+    """The memory for a loop whose gradients wait (`deferred.py`), and the rows to be added to each step's contexts.
+
+    `alignments` tells, when the gradient is asked for, those of all steps, `(U, B, T)`. With many heads the context is
+    no product of alignment and memory, and nothing waits.
+    """
+    if isinstance(attention, MultiHeadAttention):
+        return memory, tf.zeros([steps, 1, 1])
+
+    def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+        return [tf.matmul(tf.transpose(alignments(), [1, 2, 0]), tf.transpose(upstream, [1, 0, 2]))]
+
+    batch, width = tf.shape(memory.values)[0], memory.values.shape[2]
+    rows = through(tf.zeros([steps, batch, width]), [memory.values], gradient)
+    return memory._replace(values=tf.stop_gradient(memory.values)), rows
 
 
 def attention_of(config: LasConfig, *, memory: int, rng: np.random.Generator, name: str) -> keras.Layer:

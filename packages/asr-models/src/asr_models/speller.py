@@ -8,18 +8,21 @@
 With `attend_first` the attention asks with the top of the old state, and the cells read the context that it gives.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from asr_models.attention import Memory, attention_of
+from asr_models.attention import Memory, attention_of, contexts_later
 from asr_models.configs import LasConfig
+from asr_models.deferred import through
 from asr_models.initial import glorot, weight
 from asr_models.interfaces import Encoded
 from asr_models.layers import Dense, dropout, fold_in, product, uniform
-from asr_models.stack import Cell
+from asr_models.stack import Cell, Later
 
 
 class SpellerState(NamedTuple):
@@ -39,6 +42,17 @@ class SpellerState(NamedTuple):
 
 _Changing = tuple[Any, Any, Any, Any]
 """A SpellerState without its memory."""
+
+
+class _Rows(NamedTuple):
+    """What is added at a step in training: the weights' gradient passes through it after the loop (`deferred.py`)."""
+
+    embedded: Any
+    """`(N, E)`."""
+    context: Any
+    """`(N, D)`, or a number where the attention keeps its gradient in the loop."""
+    layers: tuple[Later, ...]
+
 
 _SAMPLING, _OUTPUT, _EMBEDDING = 101, 102, 103
 """Places in the model that draw random numbers."""
@@ -109,30 +123,39 @@ class RecurrentSpeller(keras.Layer):
         self,
         tokens: tf.Tensor,
         state: SpellerState,
-        biases: list[tf.Tensor] | None,
+        rows: _Rows | None,
         *,
         training: bool,
         seed: tf.Tensor | None,
-    ) -> tuple[tf.Tensor, SpellerState, list[tuple[tf.Tensor, tf.Tensor]]]:
-        """With the bias of each layer, if it is not the layer's own; also the values and the state that each read."""
-        values = tf.gather(tf.convert_to_tensor(self.embedding), tokens)
+    ) -> tuple[tf.Tensor, SpellerState, list[tf.Tensor]]:
+        """Also what each layer read: values and hidden state, side by side."""
+        embedding = tf.convert_to_tensor(self.embedding)
+        values = (
+            tf.gather(embedding, tokens)
+            if rows is None
+            else tf.gather(tf.stop_gradient(embedding), tokens) + rows.embedded
+        )
         values = dropout(values, self.config.embedding_dropout, seed, _EMBEDDING, training=training)
         context, alignment = state.context, state.alignment
         if self.config.attend_first:
-            context, alignment = self.attention(state.hidden[-1], state.memory, alignment)
+            context, alignment = self._attend(state.hidden[-1], state, rows)
         if self.config.input_feeding:
             values = tf.concat([values, context], -1)
         hidden, cells, read = [], [], []
-        own = biases or [None] * len(self.layers)
-        for layer, old, bias in zip(self.layers, self._by_layer(state), own, strict=True):
-            read.append((values, old[0]))
-            values, *rest = layer(values, old, bias)
+        later = rows.layers if rows else [None] * len(self.layers)
+        for layer, old, own in zip(self.layers, self._by_layer(state), later, strict=True):
+            read.append(tf.concat([values, old[0]], -1))
+            values, *rest = layer(values, old, own)
             hidden.append(values)
             cells.extend(rest)
         if not self.config.attend_first:
-            context, alignment = self.attention(values, state.memory, alignment)
+            context, alignment = self._attend(values, state, rows)
         state = SpellerState(tuple(hidden), tuple(cells), context, alignment, state.memory)
         return tf.concat([values, context], -1) if self.config.output_context else values, state, read
+
+    def _attend(self, query: tf.Tensor, state: SpellerState, rows: _Rows | None) -> tuple[tf.Tensor, tf.Tensor]:
+        context, alignment = self.attention(query, state.memory, state.alignment)
+        return context if rows is None else context + rows.context, alignment
 
     def _by_layer(self, state: SpellerState) -> list[tuple[tf.Tensor, ...]]:
         return list(zip(state.hidden, state.cells, strict=True)) if state.cells else [(h,) for h in state.hidden]
@@ -185,36 +208,60 @@ class RecurrentSpeller(keras.Layer):
         by_step, known = tf.transpose(tokens), tokens.shape[1]
         steps = tf.shape(tokens)[1] if known is None else known
         own_guess = self._own_guess(by_step, seed, sampling) if training else None
-        later = training and known != 0
-        read: list[list[tf.Tensor]] = [[] for _ in self.layers]
-        biases = self._biases(steps, tf.shape(tokens)[0], read) if later else []
+        read: dict[str, tf.Tensor] = {}  # by the steps, once the loop has run
+        fixed, later = state.memory, None
+        if training and known != 0:
+            fixed, later = self._later(steps, tf.shape(tokens)[0], state.memory, read)
 
         def body(u: tf.Tensor, guess: tf.Tensor, changing: _Changing, *out: tf.TensorArray) -> tuple[Any, ...]:
             token = by_step[u] if own_guess is None else tf.where(own_guess[u], guess, by_step[u])
             place = fold_in(seed, u) if training and self.config.embedding_dropout else None
-            before, given = SpellerState(*changing, state.memory), [array.read(u) for array in biases]
-            spoken, after, inputs = self._step(token, before, given or None, training=training, seed=place)
+            before, rows = SpellerState(*changing, fixed), None if later is None else later(u)
+            spoken, after, inputs = self._step(token, before, rows, training=training, seed=place)
             if own_guess is not None:
                 guess = tf.argmax(tf.stop_gradient(self.logits(spoken)), -1, output_type=tf.int32)
-            rows = [spoken, after.alignment, *(tf.concat(each, -1) for each in inputs if later)]
-            written = (array.write(u, row) for array, row in zip(out, rows, strict=True))
+            kept = [spoken, after.alignment, *([] if later is None else [token, *inputs])]
+            written = (array.write(u, row) for array, row in zip(out, kept, strict=True))
             return u + 1, guess, tuple(after[:-1]), *written
 
-        widths = [self.spoken_units, memory.values.shape[1]]
-        widths += [layer.inputs + layer.units for layer in self.layers if later]
-        arrays = [tf.TensorArray(tf.float32, steps, element_shape=[tokens.shape[0], width]) for width in widths]
+        shapes = {"spoken": [self.spoken_units], "alignments": [memory.values.shape[1]]}
+        if later is not None:
+            shapes |= {"tokens": []} | {each.name: [each.inputs + each.units] for each in self.layers}
+        arrays = [
+            tf.TensorArray(tf.int32 if name == "tokens" else tf.float32, steps, element_shape=[tokens.shape[0], *shape])
+            for name, shape in shapes.items()
+        ]
         # Nothing was guessed before the first step: its guess is its token. The memory stays out of the loop's state:
         # what a loop carries is kept for the gradient once a step.
         first = (0, tf.zeros_like(tokens[:, 0]) if known == 0 else by_step[0], tuple(state[:-1]), *arrays)
         _, _, _, *found = tf.while_loop(lambda u, *_: u < steps, body, first, maximum_iterations=known)
-        for rows, array in zip(read, found[2:], strict=later):
-            rows.append(array.stack())
-        return tf.transpose(found[0].stack(), [1, 0, 2]), tf.transpose(found[1].stack(), [1, 0, 2])
+        read.update((name, array.stack()) for name, array in zip(shapes, found, strict=True))
+        return tf.transpose(read["spoken"], [1, 0, 2]), tf.transpose(read["alignments"], [1, 0, 2])
 
-    def _biases(self, steps: Any, batch: Any, read: list[list[tf.Tensor]]) -> list[tf.TensorArray]:
-        """The bias of each layer for each step: see `Cell.deferred`."""
-        rows = [layer.deferred(steps, batch, each) for layer, each in zip(self.layers, read, strict=True)]
-        return [tf.TensorArray(each.dtype, steps, clear_after_read=False).unstack(each) for each in rows]
+    def _later(
+        self, steps: Any, batch: Any, memory: Memory, read: dict[str, tf.Tensor]
+    ) -> tuple[Memory, Callable[[tf.Tensor], _Rows]]:
+        """The memory as the loop reads it, and the rows of each step."""
+        embedding = tf.convert_to_tensor(self.embedding)
+
+        def of_embedding(upstream: tf.Tensor) -> list[tf.Tensor]:
+            rows, tokens = tf.reshape(upstream, [-1, embedding.shape[1]]), tf.reshape(read["tokens"], [-1])
+            return [tf.math.unsorted_segment_sum(rows, tokens, embedding.shape[0])]
+
+        embedded = through(tf.zeros([steps, batch, embedding.shape[1]]), [embedding], of_embedding)
+        memory, context = contexts_later(self.attention, memory, steps, lambda: read["alignments"])
+        biases = [layer.biases(steps, batch, functools.partial(read.__getitem__, layer.name)) for layer in self.layers]
+        turned = [layer.turned() for layer in self.layers]
+
+        def rows(u: tf.Tensor) -> _Rows:
+            layers = tuple(Later(bias.read(u), each) for bias, each in zip(arrays[2:], turned, strict=True))
+            return _Rows(arrays[0].read(u), arrays[1].read(u), layers)
+
+        arrays = [
+            tf.TensorArray(each.dtype, steps, clear_after_read=False).unstack(each)
+            for each in (embedded, context, *biases)
+        ]
+        return memory, rows
 
     def _own_guess(
         self, by_step: tf.Tensor, seed: tf.Tensor | None, rate: tf.Tensor | float | None

@@ -1,12 +1,14 @@
 """What a configuration names: a recurrent layer over frames, and one recurrent step of a speller."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from asr_models.cells import CELLS
+from asr_models.deferred import sum_of_products, through, times
 from asr_models.initial import weight
 from asr_models.recurrent import Recurrent
 
@@ -38,12 +40,17 @@ def recurrent_layer(
     )
 
 
-class Cell(keras.Layer):
-    """The weights of one step, for a speller.
+class Later(NamedTuple):
+    """What a cell is given at a step of a loop whose gradients wait (`deferred.py`)."""
 
-    A loop over many tokens may leave the gradient of the matrices to one product after it (`deferred`), where automatic
-    differentiation makes a product a token and adds them all up.
-    """
+    bias: tf.Tensor
+    """`(N, G)`: the row of `Cell.biases` for the step."""
+    turned: list[tf.Tensor]
+    """`Cell.turned`."""
+
+
+class Cell(keras.Layer):
+    """The weights of one step, for a speller."""
 
     def __init__(self, kind: str, inputs: int, units: int, *, rng: np.random.Generator, name: str) -> None:
         super().__init__(name=name, autocast=False)
@@ -61,33 +68,38 @@ class Cell(keras.Layer):
         """How many tensors `(N, H)` a state is."""
         return len(self.cell.state_widths(self.units))
 
-    def call(self, values: tf.Tensor, state: State, bias: tf.Tensor | None = None) -> State:
-        """`(N, D)` and the state -> the new state; `bias` `(N, G)` is a row of what `deferred` gave."""
+    def call(self, values: tf.Tensor, state: State, later: Later | None = None) -> State:
+        """`(N, D)` and the state -> the new state; `later` in a loop whose gradients wait."""
         weights = {key: tf.convert_to_tensor(value) for key, value in self.step_weights.items()}
         kernel = tf.convert_to_tensor(self.projection.kernel)
-        if bias is not None:
-            kernel = tf.stop_gradient(kernel)
+        if later is None:
+            z = tf.matmul(values, kernel) + weights["bias"]
+        else:
+            z = times(values, kernel, later.turned[0]) + later.bias
             if self.sums_products:
-                weights["recurrent"] = tf.stop_gradient(weights["recurrent"])
-        z = tf.matmul(values, kernel) + (weights["bias"] if bias is None else bias)
+                weights["recurrent_transposed"] = later.turned[1]
         return self.cell.step(z, state, weights)[0]
 
-    def deferred(self, steps: Any, batch: Any, read: list[tf.Tensor]) -> tf.Tensor:
-        """The bias for each step, `(U, B, G)`, through which the matrices get their gradient.
-
-        `read` has one item when that gradient is asked for: the values and the hidden states that the steps were
-        given, side by side, `(U, B, D + H)`.
-        """
-
-        @tf.custom_gradient
-        def run(bias: tf.Tensor, *matrices: tf.Tensor) -> Any:
-            def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-                rows = tf.reshape(upstream, [-1, bias.shape[0]])
-                values = tf.reshape(read[0], [-1, read[0].shape[-1]])[:, : sum(each.shape[0] for each in matrices)]
-                product = tf.matmul(values, rows, transpose_a=True)
-                return [tf.reduce_sum(rows, 0), *tf.split(product, [each.shape[0] for each in matrices])]
-
-            return tf.broadcast_to(bias, [steps, batch, bias.shape[0]]), gradient
-
+    def _matrices(self) -> list[tf.Tensor]:
+        """Those that get their gradient after a loop."""
         matrices = [self.projection.kernel, *([self.step_weights["recurrent"]] if self.sums_products else [])]
-        return run(*map(tf.convert_to_tensor, [self.step_weights["bias"], *matrices]))
+        return list(map(tf.convert_to_tensor, matrices))
+
+    def turned(self) -> list[tf.Tensor]:
+        """The matrices as their steps' gradient reads them."""
+        return list(map(tf.transpose, self._matrices()))
+
+    def biases(self, steps: Any, batch: Any, read: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """The bias for each step, `(U, N, G)`, through which bias and matrices get their gradient.
+
+        `read` tells, when that gradient is asked for, what the steps were given: values and hidden states, side by
+        side, `(U, N, D + H)`.
+        """
+        bias, matrices = tf.convert_to_tensor(self.step_weights["bias"]), self._matrices()
+        heights = [each.shape[0] for each in matrices]
+
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
+            product = sum_of_products(read()[..., : sum(heights)], upstream)
+            return [tf.reduce_sum(upstream, [0, 1]), *tf.split(product, heights)]
+
+        return through(tf.broadcast_to(bias, [steps, batch, bias.shape[0]]), [bias, *matrices], gradient)

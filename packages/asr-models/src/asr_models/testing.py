@@ -36,7 +36,7 @@ LENGTHS = np.array([23, 40, 1, 31], np.int32)
 TEXT = 4
 LEARNED = 0.3
 """Nats an utterance: a text by heart, within the noise of dropout."""
-RATE = 0.01
+RATE = 0.02
 """Of Adam, which learns them."""
 
 Run = Callable[[Any, Any], list[Encoded]]
