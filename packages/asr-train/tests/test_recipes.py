@@ -95,7 +95,7 @@ def test_the_header_has_commands_that_parse(name: str) -> None:
         if subcommand == "train":
             assert given["config"] == name and given["train_manifests"] and given["dev_manifests"]
             output = given["output"]
-        else:
+        elif subcommand != "lm":
             assert given["model"] == output / "model"
 
 

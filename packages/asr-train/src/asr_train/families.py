@@ -48,7 +48,7 @@ class Ctc:
     """DeepSpeech2: logits for each frame, CTC loss, CTC search."""
 
     def __init__(self, config: asr_models.DeepSpeech2Config, *, features: int, tokenizer: Tokenizer, seed: int) -> None:
-        self.blank, self.vocabulary = tokenizer.pad, vocabulary_of(tokenizer)
+        self.blank, self.tokenizer = tokenizer.pad, tokenizer
         self.model = asr_models.DeepSpeech2(config, features=features, vocab_size=tokenizer.size, seed=seed)
         # Traced once, for batches of any size and length.
         signature = [tf.TensorSpec([None, None, features], tf.float32), tf.TensorSpec([None], tf.int32)]
@@ -71,7 +71,7 @@ class Ctc:
                 blank=self.blank,
                 beam_size=options.beam_size,
                 n_best=options.beam_size,
-                vocabulary=self.vocabulary if lm else None,
+                vocabulary=vocabulary_of(self.tokenizer) if lm else None,
                 lm=lm,
                 lm_weight=options.lm_weight,
                 word_bonus=options.word_bonus if lm else 0.0,
@@ -96,7 +96,7 @@ class Attention:
         self.smoothing, self.ctc_weight = smoothing, ctc_weight if config.ctc_head else 0.0
         self.model = asr_models.Las(config, features=features, vocab_size=tokenizer.size, seed=seed)
         self.step = asr_models.SpellerStep(self.model)
-        self.vocabulary = vocabulary_of(tokenizer)
+        self.tokenizer = tokenizer
         signature = [tf.TensorSpec([None, None, features], tf.float32), tf.TensorSpec([None], tf.int32)]
         self.listen = tf.function(self._listen, [*signature, tf.TensorSpec([], tf.int32)], autograph=False)
 
@@ -153,7 +153,7 @@ class Attention:
             length_penalty=options.length_penalty,
             ctc_weight=joint,
             blank=self.blank,
-            vocabulary=self.vocabulary if lm else None,
+            vocabulary=vocabulary_of(self.tokenizer) if lm else None,
             lm=lm,
             lm_weight=options.lm_weight,
             word_bonus=options.word_bonus if lm else 0.0,
