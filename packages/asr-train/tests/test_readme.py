@@ -63,7 +63,7 @@ def run(text: str, folder: Path) -> None:
 
 def test_commands_and_snippets_of_the_readme_run(corpus: Path, tmp_path: Path) -> None:
     shutil.copytree(corpus, tmp_path / "corpus")
-    assert [language for language, _ in blocks(README, "bash", "python")].count("bash") == 7
+    assert [language for language, _ in blocks(README, "bash", "python")].count("bash") == 8
     run(README, tmp_path)
     log = (tmp_path / "runs/first/train.log").read_text(encoding="utf-8")
     listed = {row[0].strip("`"): row[1] for row in tables(section(README, "The log"))[0][1:]}
