@@ -147,4 +147,9 @@ def tpu_lowering(session: nox.Session) -> None:
     """Lowers whole training steps and the greedy search for a TPU, on a machine without one (on request)."""
     session.install("tensorflow-tpu==2.20.0")
     session.run("pip", "uninstall", "--quiet", "--yes", "libtpu")  # the driver stops a process that finds no TPU
-    session.run("python", "packages/asr-models/tpu/lower.py", *session.posargs)
+    for package in PACKAGES:
+        if programs := sorted(ROOT.glob(f"packages/{package}/tpu/lower*.py")):
+            needed = {name: line for part in with_siblings(package) for name, line in requirements(part).items()}
+            session.install(*(line for name, line in needed.items() if name not in FRAMEWORKS | PROJECTS.keys()))
+            for program in programs:
+                session.run("python", str(program), *session.posargs)

@@ -61,6 +61,10 @@ class TrainingState:
         """How many there have been."""
         return int(self.counters["updates"].numpy())
 
+    def sources(self) -> list[Any]:
+        """What the model computes with, of the weights that are trained: gradients are those of these."""
+        return list(self.weights.values())
+
     def groups(self) -> dict[str, dict[str, Any]]:
         """Every variable: `model`, `optimizer`, `ema`, `gathered` and `counters`."""
         slots = {

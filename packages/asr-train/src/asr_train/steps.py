@@ -67,8 +67,24 @@ def training_step(
     Raises:
         UserError: `jit_compile` with several replicas.
     """
-    config = state.config
-    compiled = devices.jit_compile(config.jit_compile)
+    compiled = devices.jit_compile(state.config.jit_compile)
+    told = (tf.TensorSpec([2], tf.int32), tf.TensorSpec([3], tf.float32))
+    signature = None if fixed_shapes else (*any_shape(family, devices), *told)
+    run = _on_all(replica_step(family, state), devices, signature, jit_compile=compiled)
+
+    def step(batch: Batch, knobs: Knobs, votes: Sequence[float]) -> Outcome:
+        part, ballot = devices.spread(batch, votes)
+        told = tf.constant([knobs.sampling, knobs.noise, float(knobs.update)])
+        values = run(part, ballot, tf.constant([knobs.seed, knobs.step]), told)
+        total, labels, norm, finite, scaled, votes = (value.numpy() for value in values)
+        overflow = bool(not finite and scaled)
+        return Outcome(float(total), float(labels), float(norm), bool(finite), overflow, tuple(map(float, votes)))
+
+    return step
+
+
+def replica_step(family: Family, state: TrainingState) -> Callable[..., tuple[tf.Tensor, ...]]:
+    """What each replica does of a step: `replica(rows, votes, (seed, step), knobs)`, tensors to those of an Outcome."""
 
     def replica(batch: Batch, ballot: tf.Tensor, seed: tf.Tensor, knobs: tf.Tensor) -> tuple[tf.Tensor, ...]:
         before = {name: tf.identity(variable) for name, variable in state.statistics.items()}
@@ -82,23 +98,11 @@ def training_step(
             keep = tf.logical_not(finite & real) | (name in state.frozen)
             variable.assign(tf.where(keep, before[name], variable))
         _update(state, [g / scale for g in gradients], labels, votes[0], finite & real, knobs[2] > 0)
-        if config.precision == "float16":
+        if state.config.precision == "float16":
             _rescale(state, finite, real)
         return total, labels, norm, finite, (scale > 1) & tf.math.is_finite(total), votes
 
-    told = (tf.TensorSpec([2], tf.int32), tf.TensorSpec([3], tf.float32))
-    signature = None if fixed_shapes else (*any_shape(family, devices), *told)
-    run = _on_all(replica, devices, signature, jit_compile=compiled)
-
-    def step(batch: Batch, knobs: Knobs, votes: Sequence[float]) -> Outcome:
-        part, ballot = devices.spread(batch, votes)
-        told = tf.constant([knobs.sampling, knobs.noise, float(knobs.update)])
-        values = run(part, ballot, tf.constant([knobs.seed, knobs.step]), told)
-        total, labels, norm, finite, scaled, votes = (value.numpy() for value in values)
-        overflow = bool(not finite and scaled)
-        return Outcome(float(total), float(labels), float(norm), bool(finite), overflow, tuple(map(float, votes)))
-
-    return step
+    return replica
 
 
 def validation_step(
@@ -141,12 +145,13 @@ def _gradients(
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """Summed loss, its labels, and the gradient of the sum times the scale of the loss, of one replica's rows."""
     clean = _add_noise(state, knobs[1], seed) if state.config.weight_noise else {}
-    with tf.GradientTape() as tape:
+    sources = state.sources()
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(sources)
         losses = family.loss(batch, training=True, seed=example_seeds(seed, batch.rows), sampling=knobs[0])
         total, labels = weigh(losses, batch)
         scaled = total * state.counters["scale"]
-    weights = list(state.weights.values())
-    gradients = tape.gradient(scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    gradients = tape.gradient(scaled, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     for name, values in clean.items():
         state.weights[name].assign(values)
     return total, labels, [tf.convert_to_tensor(g) for g in gradients]
