@@ -27,9 +27,9 @@ COUNT = 2000
 
 
 def recipe(name: str, train: dict[str, Any]) -> RunConfig:
-    """The configuration of a recipe, with other options of training."""
+    """The configuration of a recipe, with other options of training, and with fixed sizes."""
     config = read_config(recipes.find(name))
-    return replace(config, train=replace(config.train, **train))
+    return replace(config, data=replace(config.data, static_shapes=True), train=replace(config.train, **train))
 
 
 def tokenizer(config: RunConfig) -> Any:
@@ -39,7 +39,7 @@ def tokenizer(config: RunConfig) -> Any:
 
 
 def shapes(name: str) -> list[Shape]:
-    """The sizes of the recipe's batches with `data.static_shapes`, the longest first."""
+    """The sizes of the recipe's batches, the most memory first."""
     config = recipe(name, {})
     durations = np.interp(np.linspace(0, 1, COUNT), QUANTILES, SECONDS)
     rate = LABELS_A_SECOND[config.tokenizer.kind]
@@ -50,7 +50,7 @@ def shapes(name: str) -> list[Shape]:
     reader = Reader(
         frontend=config.features, normalize=None, tokenizer=tokenizer(config), augment=config.augment, seed=1
     )
-    return Pipeline(utterances, reader, data=replace(config.data, static_shapes=True)).shapes
+    return Pipeline(utterances, reader, data=config.data).shapes
 
 
 def family_of(name: str, train: dict[str, Any]) -> tuple[Family, RunConfig]:
