@@ -1,4 +1,4 @@
-"""The whole step of the LibriSpeech recipes under XLA, in every bucket: what compiling takes, and that the loss is kept.
+"""The whole step of the LibriSpeech recipes under XLA, in every bucket: what compiling takes, and the loss it gives.
 
     python benchmarks/xla_buckets.py
 
@@ -11,17 +11,17 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import argparse  # noqa: E402
-import time  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any, NamedTuple  # noqa: E402
+import argparse
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import librispeech  # noqa: E402
+import librispeech
 
-from asr_train.batches import Batch, Shape  # noqa: E402
-from asr_train.devices import open_devices  # noqa: E402
-from asr_train.state import TrainingState  # noqa: E402
-from asr_train.steps import knobs_for, training_step  # noqa: E402
+from asr_train.batches import Batch, Shape
+from asr_train.devices import open_devices
+from asr_train.state import TrainingState
+from asr_train.steps import knobs_for, training_step
 
 OUTPUT = Path(__file__).parent / "results" / "xla_buckets.md"
 STEPS, WITHIN = 10, 1e-4
@@ -99,8 +99,8 @@ def write(output: Path, found: list[Row], rows: int) -> None:
     kept = sum(row.passed for row in found)
     parts = [
         "# The whole step under XLA, in every bucket of the LibriSpeech recipes",
-        f"Batches of {rows} rows; the loss a label of {STEPS} steps at {PART:g} of the recipe's rate, compiled and not; the "
-        "furthest that one is from the other, in parts of it. CPU seconds: of the first step beyond the second.",
+        f"Batches of {rows} rows; the loss a label of {STEPS} steps at {PART:g} of the recipe's rate, compiled and not; "
+        "the furthest that one is from the other, in parts of it. CPU seconds: of the first step beyond the second.",
         "\n".join(lines),
         f"{kept} of {len(found)} keep the loss to {WITHIN:g}, and learn. asr-train {asr_train.__version__}, tensorflow "
         f"{tf.__version__}, {platform.system()} {platform.machine()}.",

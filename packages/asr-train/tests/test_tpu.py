@@ -31,7 +31,9 @@ def lowering() -> ModuleType:
     ("recipe", "changes"),
     [("librispeech-las-small", {"weight_noise": 0.05}), ("librispeech-deepspeech2", {"optimizer": "sgd"})],
 )
-def test_the_step_of_tensors_is_that_of_variables(lowering: ModuleType, recipe: str, changes: dict[str, object]) -> None:
+def test_the_step_of_tensors_is_that_of_variables(
+    lowering: ModuleType, recipe: str, changes: dict[str, object]
+) -> None:
     batch = lowering.librispeech.batch_of(recipe, SHAPE, ROWS)
     family, config = lowering.librispeech.family_of(recipe, {"ema_decay": 0.999, **changes})
     state = TrainingState(family.model, config.train)
