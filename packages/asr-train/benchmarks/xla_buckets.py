@@ -99,8 +99,8 @@ def write(output: Path, found: list[Row], rows: int) -> None:
     kept = sum(row.passed for row in found)
     parts = [
         "# The whole step under XLA, in every bucket of the LibriSpeech recipes",
-        f"{rows} rows a batch; the loss a label of {STEPS} steps at {PART:g} of the recipe's rate, compiled and not; the "
-        "furthest that one is from the other, in parts of it. CPU seconds: of the first step beyond the second.",
+        f"{rows} rows a batch; the loss a label of {STEPS} steps at {PART:g} of the recipe's rate, compiled and not; "
+        "the furthest that one is from the other, in parts of it. CPU seconds: of the first step beyond the second.",
         "\n".join(lines),
         f"{kept} of {len(found)} keep the loss to {WITHIN:g}, and learn. asr-train {asr_train.__version__}, tensorflow "
         f"{tf.__version__}, {platform.system()} {platform.machine()}.",
