@@ -5,43 +5,44 @@
 Everything runs on one thread, in turns, and CPU time is told: of the medians, hours of audio an hour of one core. It is
 compared with what a training step consumes (the gradient of deepspeech2-small on one thread), and with what users of
 tf.data write: soundfile in a numpy_function (TensorFlow decodes no FLAC), tf.signal.stft, a mel product, SpecAugment's
-masks, bucket_by_sequence_length; no speed perturbation, for TensorFlow has none.
+masks, bucket_by_sequence_length; no speed perturbation, for TensorFlow has none. The padding is that of an epoch's
+plan of each recipe, for durations like those of its corpus.
 """
 
-import os
+import sys
+from pathlib import Path
 
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-os.environ.update(dict.fromkeys((*THREADS, "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1"))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.append(str(Path(__file__).resolve().parents[2] / "asr-models" / "benchmarks"))
 
-import argparse  # noqa: E402
-import dataclasses  # noqa: E402
-import statistics  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from functools import partial  # noqa: E402
-from pathlib import Path  # noqa: E402
+import dataclasses
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
 
-import numpy as np  # noqa: E402
-import soundfile  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import interleave  # first: it sets the limits on threads
+import numpy as np
+import soundfile
+import tensorflow as tf
+from corpora import corpus_of, made_up, pipeline_of, utterances
 
-import asr_features  # noqa: E402
-import asr_models  # noqa: E402
-from asr_train.batches import Pipeline  # noqa: E402
-from asr_train.cache import DiskStore, MemoryStore  # noqa: E402
-from asr_train.config import AugmentConfig, DataConfig, NoiseConfig  # noqa: E402
-from asr_train.manifest import Utterance, measure, read_audio, read_manifest  # noqa: E402
-from asr_train.noise import Noise  # noqa: E402
-from asr_train.reader import Reader  # noqa: E402
-from asr_train.tokenizer import Tokenizer  # noqa: E402
+import asr_features
+import asr_models
+from asr_train.batches import Pipeline
+from asr_train.cache import DiskStore, MemoryStore
+from asr_train.config import AugmentConfig, DataConfig, NoiseConfig
+from asr_train.manifest import Utterance, measure, read_audio, read_manifest
+from asr_train.noise import Noise
+from asr_train.reader import Reader
+from asr_train.tokenizer import Tokenizer
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "data"
 FRONTEND = asr_features.PRESETS["kaldi-80"]
 POLICY = asr_features.POLICIES["LD"]
 SPEEDS = (0.9, 1.0, 1.1)
 STEP = 128  # seconds of audio
+PADDED = ("an4-las", "an4-deepspeech2", "librispeech-las-small", "librispeech-deepspeech2")
 
 
 def corpus(folder: Path, count: int) -> list[Utterance]:
@@ -142,15 +143,26 @@ def measured(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, f
     return {name: statistics.median(times[1:]) for name, times in spent.items()}
 
 
-def table(spent: dict[str, float], seconds: float, count: int) -> None:
-    print(f"{'':34s} {'utt/s':>8s} {'hours/hour':>11s} {'ms/utt':>8s}")
-    for name, cpu in spent.items():
-        print(f"{name:34s} {count / cpu:8.0f} {seconds / cpu:11.0f} {1000 * cpu / count:8.3f}")
+def table(spent: dict[str, float], seconds: float, count: int) -> str:
+    rows = [
+        [name, f"{count / cpu:.0f}", f"{seconds / cpu:.0f}", f"{1000 * cpu / count:.3f}"] for name, cpu in spent.items()
+    ]
+    return interleave.table(["", "utterances/s", "hours an hour", "ms an utterance"], rows)
+
+
+def padding(recipe: str) -> float:
+    """The share of frames that are padding, rows that fill a fixed shape up among them."""
+    like = corpus_of(recipe)
+    spoken = utterances(like)
+    if len(spoken) < like.count:  # too few to fill batches of their lengths
+        spoken = made_up(like)
+    pipeline = pipeline_of(recipe, spoken=spoken)
+    consume(pipeline, 0)
+    return pipeline.meter.take().padding
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = interleave.parser(str(__doc__).splitlines()[0], rounds=5)
     parser.add_argument("--utterances", type=int, default=64)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -177,15 +189,23 @@ def main() -> None:
             name: partial(consume, Pipeline(utterances, reader, data=data), 0) for name, reader in readers.items()
         }
         calls["tf.data: FLAC, masks"] = peer(utterances)
-        print(f"{len(utterances)} utterances, {seconds:.0f} s of audio, one core\n")
         whole = measured(calls, given.rounds)
-        table(whole, seconds, len(utterances))
-        print()
-        table(measured(stages(plain, utterances), given.rounds), seconds, len(utterances))
+        alone = measured(stages(plain, utterances), given.rounds)
         spent = step(STEP)
         needed = whole["FLAC, SpecAugment, speed"] / seconds * STEP
-        told = f"takes {spent:.2f} CPU seconds; its data, FLAC with SpecAugment and speed, {needed:.3f}"
-        print(f"\nA step of {STEP} s of audio {told}: {spent / needed:.0f}x as fast")
+        shares = {recipe: padding(recipe) for recipe in PADDED}
+        goals = [("what it delivers / what a step consumes", spent / needed, 3.0)]
+        parts = [
+            " ".join(str(__doc__).split("\n\n")[2].split()),
+            f"{len(utterances)} utterances, {seconds:.0f} s of audio.",
+            f"## Whole\n\n{table(whole, seconds, len(utterances))}",
+            f"## What a row of a batch is made of\n\n{table(alone, seconds, len(utterances))}",
+            f"## What a step consumes\n\nA step of {STEP} s of audio takes {spent:.2f} CPU seconds; its data, FLAC "
+            f"with SpecAugment and speed, {needed:.3f}.\n\n{interleave.goals(goals)}",
+            "## Padding\n\n" + interleave.table(["", "padding"], [[n, f"{s:.1%}"] for n, s in shares.items()]),
+        ]
+        output = given.output or Path(__file__).parent / "results" / "pipeline.md"
+        interleave.report(__file__, "From FLAC to batches", parts, ("tensorflow", "soundfile"), output)
 
 
 if __name__ == "__main__":
