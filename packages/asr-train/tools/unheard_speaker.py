@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,11 @@ TOLD = {
 SYNTHESISED = ("synth", "all")
 FAMILIES = ("deepspeech2", "las")
 SETS = ("heard", "unheard")
+SEARCHES: dict[str, dict[str, tuple[str, ...]]] = {
+    "deepspeech2": {"greedy": ()},
+    "las": {"greedy": (), "beam": ("--beam-size", "8")},
+}
+"""How each family is decoded: a LAS loses its place with new speakers, and finds it with the CTC in its beam."""
 
 
 def read_takes(folder: Path) -> Takes:
@@ -167,13 +173,13 @@ class Experiment:
     def folder(self) -> Path:
         return self.out / self.speaker / "runs" / f"{self.family}-{self.condition}"
 
-    def scores(self, name: str) -> Path:
-        """Of "heard" or "unheard", once there."""
-        return self.folder / f"{name}.json"
+    def scores(self, name: str, search: str) -> Path:
+        """Of "heard" or "unheard" by one of the family's searches, once there."""
+        return self.folder / f"{name}-{search}.json"
 
     @property
     def done(self) -> bool:
-        return all(self.scores(name).is_file() for name in SETS)
+        return all(self.scores(name, search).is_file() for name in SETS for search in SEARCHES[self.family])
 
     def training(self, settings: Sequence[str]) -> list[str]:
         """The arguments of asr-train that begin the run, or go on with it."""
@@ -188,17 +194,20 @@ class Experiment:
         """Train and score, as far as that is not done yet."""
         self.folder.mkdir(parents=True, exist_ok=True)
         asr_train(self.training(settings))
-        for name in SETS:
+        for name, (search, options) in product(SETS, SEARCHES[self.family].items()):
             manifest = str(self.out / self.speaker / f"{name}.tsv")
-            found = asr_train(["evaluate", str(self.folder / "run/model"), manifest, "--json"], listen=True)
-            write_whole(self.scores(name), found.encode())
+            found = asr_train(["evaluate", str(self.folder / "run/model"), manifest, "--json", *options], listen=True)
+            write_whole(self.scores(name, search), found.encode())
 
-    def row(self) -> str:
-        """A row of the table."""
-        rates = [json.loads(self.scores(name).read_text(encoding="utf-8"))["wer"]["rate"] for name in SETS]
+    def rows(self) -> list[str]:
+        """Of the table, one for each search."""
+        return [self._row(search) for search in SEARCHES[self.family]]
+
+    def _row(self, search: str) -> str:
+        rates = [json.loads(self.scores(name, search).read_text(encoding="utf-8"))["wer"]["rate"] for name in SETS]
         lines = (self.folder / "run/train.log").read_text(encoding="utf-8").splitlines()
         epochs = [event for event in map(json.loads, lines) if event["event"] == "epoch"]
-        cells = [TOLD[self.condition], self.family, *(f"{rate:.2%}" for rate in rates)]
+        cells = [TOLD[self.condition], self.family, search, *(f"{rate:.2%}" for rate in rates)]
         cells += [str(epochs[-1]["epoch"]), f"{epochs[-1]['seconds'] / 60:.0f}"]
         return f"| {self.speaker} | {' | '.join(cells)} |"
 
@@ -228,13 +237,13 @@ def experiments(
 
 def write_table(out: Path) -> str:
     """The Markdown of all that is done, also in OUT/table.md."""
-    head = ["speaker left out", "condition", "family", "heard WER", "unheard WER", "epochs", "minutes"]
-    lines = [f"| {' | '.join(head)} |", "|---|---|---|--:|--:|--:|--:|"]
+    head = ["speaker left out", "condition", "family", "search", "heard WER", "unheard WER", "epochs", "minutes"]
+    lines = [f"| {' | '.join(head)} |", "|---|---|---|---|--:|--:|--:|--:|"]
     done = sorted(
         (one for one in experiments(out, None, FAMILIES, tuple(CONDITIONS)) if one.done),
         key=lambda one: (one.speaker, one.family),
     )
-    table = "\n".join([*lines, *(one.row() for one in done)]) + "\n"
+    table = "\n".join([*lines, *(row for one in done for row in one.rows())]) + "\n"
     write_whole(out / "table.md", table.encode())
     return table
 
