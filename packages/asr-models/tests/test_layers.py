@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from asr_models.layers import BatchNorm, dropout
+from asr_models.layers import BatchNorm, dropout, uniform
 from asr_models.lengths import frame_mask
 from asr_models.norms import LayerNorm
 
@@ -20,6 +20,30 @@ def test_batch_norm_counts_real_frames_only(shape: tuple[int, ...]) -> None:
         assert not got[b, n:].any()
     np.testing.assert_allclose(layer.mean, 0.05 * real.mean(0), rtol=1e-4)
     np.testing.assert_allclose(layer.variance, 0.95 + 0.05 * real.var(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 4), (3, 8, 5, 4)])
+def test_the_gradient_of_batch_norm_is_that_of_its_formula_on_real_frames(shape: tuple[int, ...]) -> None:
+    rng, lengths, layer = np.random.default_rng(0), [8, 2, 5], BatchNorm(4)
+    values = tf.constant(rng.normal(size=shape).astype("f4") * 3 + 1)
+    weights = tf.constant(rng.normal(size=shape).astype("f4"))
+    layer.scale.assign(rng.normal(size=4))
+    layer.offset.assign(rng.normal(size=4))
+    scale, offset = tf.constant(layer.scale), tf.constant(layer.offset)
+    mask = frame_mask(lengths, 8)
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        loss = tf.reduce_sum(weights * tf.sin(layer(values, mask, training=True)))
+    got = tape.gradient(loss, [values, layer.scale, layer.offset])
+    with tf.GradientTape() as tape:
+        tape.watch([values, scale, offset])
+        real = tf.boolean_mask(values, mask > 0)
+        axes = list(range(real.shape.rank - 1))
+        mean, variance = tf.nn.moments(real, axes)
+        outputs = (real - mean) / tf.sqrt(variance + layer.epsilon) * scale + offset
+        loss = tf.reduce_sum(tf.boolean_mask(weights, mask > 0) * tf.sin(outputs))
+    for one, other in zip(got, tape.gradient(loss, [values, scale, offset]), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
 
 
 def test_layer_norm_of_a_frame() -> None:
@@ -77,7 +101,20 @@ def test_dropout_is_a_function_of_its_seed_and_place() -> None:
     assert np.array_equal(first, tf.function(lambda: dropout(values, 0.3, seed, 0, training=True), autograph=False)())
     assert not np.array_equal(first, dropout(values, 0.3, seed, 1, training=True))
     assert abs((first == 0).mean() - 0.3) < 0.05 and abs(first.mean() - 1) < 0.05
+    assert np.unique(first).tolist() == [0, np.float32(1 / 0.7)]
     assert dropout(values, 0.3, None, 0, training=False) is values
+
+
+@pytest.mark.parametrize("rate", [1e-3, 0.5, 0.999])
+def test_dropout_drops_as_many_as_it_should(rate: float) -> None:
+    dropped = dropout(tf.ones([1000, 1000]), rate, tf.constant([3, 4]), 0, training=True).numpy() == 0
+    assert abs(dropped.mean() - rate) < 5 * (rate * (1 - rate) / 1e6) ** 0.5
+
+
+def test_uniform_numbers_are_uniform() -> None:
+    drawn = np.sort(uniform([100_000], tf.constant([5, 6]), 0).numpy())
+    assert drawn[0] >= 0 and drawn[-1] < 1
+    assert np.abs(drawn - np.linspace(0, 1, 100_000)).max() < 0.006  # Kolmogorov and Smirnov's, once in 1500 seeds
 
 
 def test_training_without_a_seed_is_refused() -> None:

@@ -2,13 +2,15 @@
 
     python packages/asr-train/tools/unheard_speaker.py data RECORDINGS OUT --speakers jackson lucas
     python packages/asr-train/tools/unheard_speaker.py run OUT --speakers jackson --conditions none speed all
+    python packages/asr-train/tools/unheard_speaker.py run OUT --conditions none noise all --after none --epochs 4
     python packages/asr-train/tools/unheard_speaker.py table OUT
 
 RECORDINGS holds single digits, {digit}_{speaker}_{take}.flac or .wav at 8 kHz, such as those of the Free Spoken Digit
 Dataset. For each speaker, OUT/{speaker} gets strings of one to seven digits: train.tsv, dev.tsv and heard.tsv of the
 others, with no take in two of them, and unheard.tsv of that speaker alone. OUT/synth.tsv has such strings of many
 synthesised speakers. `run` trains and scores one condition after another, goes on where it was ended, and leaves out
-what is done; several may run at once, on conditions of their own. Each of them keeps OUT/table.md up to date.
+what is done; several may run at once, on conditions of their own. Each of them keeps OUT/table.md up to date. With
+`--after`, runs begin with the weights of another condition's run, so that a few epochs tell the conditions apart.
 """
 
 import argparse
@@ -41,19 +43,22 @@ SPLITS = {"heard": (0, 5), "dev": (5, 8), "train": (8, None)}
 SIZES = {"train": 4000, "dev": 300, "heard": 300, "unheard": 300, "synth": 2000}
 """Strings in each manifest."""
 
+PLAIN = ("augment.spec_augment=null", "augment.speed=[1.0]")
 PITCH = "augment.pitch=[0.8, 0.9, 1.0, 1.1, 1.25]"
 NOISE = "augment.noise={probability: 0.5, snr: [5.0, 30.0]}"
 CONDITIONS: dict[str, tuple[str, ...]] = {
-    "none": ("augment.spec_augment=null", "augment.speed=[1.0]"),
+    "none": PLAIN,
+    "global": (*PLAIN, "features.normalize=global"),
     "speed": (),  # the recipe's own: SpecAugment and three speeds
     "pitch": (PITCH,),
     "noise": (NOISE,),
     "synth": (),
     "all": (PITCH, NOISE),
 }
-"""What is changed of the recipe; the three below `speed` add to it."""
+"""What is changed of the recipe; those below `speed` add to it."""
 TOLD = {
     "none": "none",
+    "global": "none, and the corpus' mean and variance, not the utterance's",
     "speed": "SpecAugment + speed",
     "pitch": "… + pitch",
     "noise": "… + noise",
@@ -168,10 +173,21 @@ class Experiment:
     speaker: str
     family: str
     condition: str
+    after: str | None = None
+    """The condition whose weights it begins with."""
 
     @property
     def folder(self) -> Path:
-        return self.out / self.speaker / "runs" / f"{self.family}-{self.condition}"
+        name = f"{self.after}-then-{self.condition}" if self.after else self.condition
+        return self.out / self.speaker / "runs" / f"{self.family}-{name}"
+
+    @property
+    def told(self) -> str:
+        return f"{TOLD[self.after]}, then {TOLD[self.condition]}" if self.after else TOLD[self.condition]
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "run/model"
 
     def scores(self, name: str, search: str) -> Path:
         """Of "heard" or "unheard" by one of the family's searches, once there."""
@@ -185,7 +201,8 @@ class Experiment:
         """The arguments of asr-train that begin the run, or go on with it."""
         data = self.out / self.speaker
         trained_on = [data / "train.tsv"] + [self.out / "synth.tsv"] * (self.condition in SYNTHESISED)
-        changes = [part for one in (*CONDITIONS[self.condition], *settings) for part in ("--set", one)]
+        begin = [f"train.init_from={replace(self, after=None, condition=self.after).model}"] if self.after else []
+        changes = [part for one in (*CONDITIONS[self.condition], *begin, *settings) for part in ("--set", one)]
         manifests = [part for path in trained_on for part in ("--train", str(path))]
         sets = [*manifests, "--dev", str(data / "dev.tsv"), "--output", str(self.folder / "run"), "--resume"]
         return ["train", "--config", f"digits-{self.family}", *sets, *changes]
@@ -196,7 +213,7 @@ class Experiment:
         asr_train(self.training(settings))
         for name, (search, options) in product(SETS, SEARCHES[self.family].items()):
             manifest = str(self.out / self.speaker / f"{name}.tsv")
-            found = asr_train(["evaluate", str(self.folder / "run/model"), manifest, "--json", *options], listen=True)
+            found = asr_train(["evaluate", str(self.model), manifest, "--json", *options], listen=True)
             write_whole(self.scores(name, search), found.encode())
 
     def rows(self) -> list[str]:
@@ -207,7 +224,7 @@ class Experiment:
         rates = [json.loads(self.scores(name, search).read_text(encoding="utf-8"))["wer"]["rate"] for name in SETS]
         lines = (self.folder / "run/train.log").read_text(encoding="utf-8").splitlines()
         epochs = [event for event in map(json.loads, lines) if event["event"] == "epoch"]
-        cells = [TOLD[self.condition], self.family, search, *(f"{rate:.2%}" for rate in rates)]
+        cells = [self.told, self.family, search, *(f"{rate:.2%}" for rate in rates)]
         cells += [str(epochs[-1]["epoch"]), f"{epochs[-1]['seconds'] / 60:.0f}"]
         return f"| {self.speaker} | {' | '.join(cells)} |"
 
@@ -222,7 +239,11 @@ def asr_train(arguments: Sequence[str], *, listen: bool = False) -> str:
 
 
 def experiments(
-    out: Path, speakers: Sequence[str] | None, families: Sequence[str], conditions: Sequence[str]
+    out: Path,
+    speakers: Sequence[str] | None,
+    families: Sequence[str],
+    conditions: Sequence[str],
+    after: str | None = None,
 ) -> Iterator[Experiment]:
     """In the order in which they are run: a condition for every speaker and family, then the next one."""
     known = sorted(path.parent.name for path in out.glob("*/unheard.tsv"))
@@ -232,15 +253,16 @@ def experiments(
     for condition in conditions:
         for speaker in speakers or known:
             for family in families:
-                yield Experiment(out=out, speaker=speaker, family=family, condition=condition)
+                yield Experiment(out=out, speaker=speaker, family=family, condition=condition, after=after)
 
 
 def write_table(out: Path) -> str:
     """The Markdown of all that is done, also in OUT/table.md."""
     head = ["speaker left out", "condition", "family", "search", "heard WER", "unheard WER", "epochs", "minutes"]
     lines = [f"| {' | '.join(head)} |", "|---|---|---|---|--:|--:|--:|--:|"]
+    before = (None, *CONDITIONS)
     done = sorted(
-        (one for one in experiments(out, None, FAMILIES, tuple(CONDITIONS)) if one.done),
+        (one for after in before for one in experiments(out, None, FAMILIES, tuple(CONDITIONS), after) if one.done),
         key=lambda one: (one.speaker, one.family),
     )
     table = "\n".join([*lines, *(row for one in done for row in one.rows())]) + "\n"
@@ -263,6 +285,7 @@ def parse() -> argparse.Namespace:
     run.add_argument("--speakers", nargs="+", help="default: all that there are data for")
     run.add_argument("--families", nargs="+", choices=FAMILIES, default=FAMILIES)
     run.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=tuple(CONDITIONS))
+    run.add_argument("--after", choices=CONDITIONS, help="begin with the weights of that condition's runs")
     run.add_argument("--epochs", type=int, help="default: as in the recipe")
     run.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="in every run")
     commands.add_parser("table", help="print the table of what is done").add_argument("out", type=Path)
@@ -279,9 +302,9 @@ def main() -> None:
     if options.command == "run":
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         settings = [*options.settings, *([f"train.epochs={options.epochs}"] if options.epochs else [])]
-        for one in experiments(out, options.speakers, options.families, options.conditions):
+        for one in experiments(out, options.speakers, options.families, options.conditions, options.after):
             if not one.done:
-                print(f"{one.speaker}: {one.family}, {TOLD[one.condition]}", flush=True)
+                print(f"{one.speaker}: {one.family}, {one.told}", flush=True)
                 one.run(settings)
                 write_table(out)
     print(write_table(out), end="")

@@ -67,8 +67,8 @@ class LstmCell:
 
     def step(self, z: Any, state: State, weights: Named, /) -> tuple[State, Named]:
         product, kept = times_recurrent(state[0], weights)
-        kept["gates"] = gates = self.activate(z + product)
-        i, f, o, g = tf.split(gates, 4, -1)
+        i, f, o, g = tf.split(self.activate(z + product), 4, -1)
+        kept |= {"i": i, "f": f, "o": o, "g": g}  # each for itself: XLA vectorises no step that cuts a row twice
         c = f * state[1] + i * g
         squashed, more = self._squash(c, weights)
         h, kept["squashed"] = o * squashed, squashed
@@ -90,7 +90,7 @@ class LstmCell:
         return tf.tanh(c * weights["cell_gain"] + weights["cell_offset"]), {"cell": c, "cell_factor": factor}
 
     def back(self, kept: Named, before: State, after: State, weights: Named, /) -> tuple[Named, State, Named]:
-        i, f, o, g = tf.split(kept["gates"], 4, -1)
+        i, f, o, g = (kept[gate] for gate in "ifog")
         rows, (dh, dc), c = {}, after, before[1]
         if self.projection:
             rows["projected"] = dh
@@ -147,21 +147,22 @@ class GruCell:
             update, reset = tf.split(tf.sigmoid(z[:, : 2 * units] + product[:, : 2 * units]), 2, -1)
             inner = product[:, 2 * units :]
             candidate = tf.tanh(z[:, 2 * units :] + reset * inner)
-            kept["gates"] = tf.concat([update, reset, candidate, inner], -1)
+            kept["inner"] = inner
         else:
             gated, seen, recurrent = z[:, : 2 * units], dropped(h, weights), weights["recurrent"]
             update, reset = tf.split(tf.sigmoid(gated + tf.matmul(seen, recurrent[:, : 2 * units])), 2, -1)
             candidate = tf.tanh(z[:, 2 * units :] + tf.matmul(reset * seen, recurrent[:, 2 * units :]))
-            kept = {"gates": tf.concat([update, reset, candidate], -1)}
-        return (candidate + update * (h - candidate),), kept
+            kept = {}
+        gates = {"update": update, "reset": reset, "candidate": candidate}
+        return (candidate + update * (h - candidate),), kept | gates
 
     def back(self, kept: Named, before: State, after: State, weights: Named, /) -> tuple[Named, State, Named]:
-        update, reset, candidate, *inner = tf.split(kept["gates"], 4 if self.reset_after else 3, -1)
+        update, reset, candidate = (kept[gate] for gate in ("update", "reset", "candidate"))
         (dh,), h = after, before[0]
         du = dh * (h - candidate) * update * (1 - update)
         dg = dh * (1 - update) * (1 - candidate * candidate)
         if self.reset_after:
-            dr = dg * inner[0] * reset * (1 - reset)
+            dr = dg * kept["inner"] * reset * (1 - reset)
             rows = {"z": tf.concat([du, dr, dg], -1), "reset": tf.concat([du, dr, dg * reset], -1)}
             through, vectors, product = times_recurrent_back(rows["reset"], kept, weights)
             return rows | product, (through + dh * update,), vectors
@@ -176,8 +177,7 @@ class GruCell:
         seen = dropped(before, weights)
         if self.reset_after:
             return {"recurrent": [(seen, rows.get("product", rows["reset"]))]}
-        units = before.shape[-1]
-        reset = kept["gates"][..., units : 2 * units]
+        units, reset = before.shape[-1], kept["reset"]
         return {"recurrent": [(seen, rows["z"][..., : 2 * units]), (reset * seen, rows["z"][..., 2 * units :])]}
 
 

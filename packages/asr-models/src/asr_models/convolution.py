@@ -1,5 +1,7 @@
 """Strided convolutions over time and frequency, padded by hand."""
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -16,6 +18,14 @@ CLIP = 20.0
 
 _PLACE = 300
 """The first number of the convolutions' places in the model, for dropout."""
+
+
+@tf.custom_gradient
+def clipped_relu(values: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """max(0, min(values, 20)) (Hannun et al., 2014, arXiv:1412.5567)."""
+    clipped = tf.clip_by_value(values, 0.0, CLIP)
+    # TensorFlow's gradient of a ReLU clipped at 6 is one pass, that of `clip_by_value` is five.
+    return clipped, lambda upstream: tf.raw_ops.Relu6Grad(gradients=upstream, features=clipped * (6 / CLIP))
 
 
 class ConvolutionBlock(keras.Layer):
@@ -75,7 +85,7 @@ class ConvolutionBlock(keras.Layer):
             values = (values + tf.convert_to_tensor(self.bias)) * over_frames(mask, values)
         # All of them keep zero at zero, so the padding stays silent.
         if self.config.activation == "clipped-relu":
-            return tf.clip_by_value(values, 0.0, CLIP)
+            return clipped_relu(values)
         return tf.nn.relu(values) if self.config.activation == "relu" else values
 
     def pool(self, values: tf.Tensor, after: tf.Tensor | int) -> tf.Tensor:

@@ -19,8 +19,9 @@ def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int, 
     """
     if not training or rate == 0:
         return values
-    kept = uniform(tf.shape(values), seed, place) >= rate
-    return tf.where(kept, values / (1 - rate), tf.zeros([], values.dtype))
+    # Of whole numbers from -2^31 on, so many are below this: comparing them is all that there is to do.
+    kept = _bits(tf.shape(values), seed, place) >= round(rate * 2**32) - 2**31
+    return values * tf.where(kept, tf.constant(1 / (1 - rate), values.dtype), tf.zeros([], values.dtype))
 
 
 def uniform(shape: Any, seed: tf.Tensor | None, place: int) -> tf.Tensor:
@@ -28,17 +29,21 @@ def uniform(shape: Any, seed: tf.Tensor | None, place: int) -> tf.Tensor:
 
     `seed` is `(2,)`; or `(B, 2)`, and each of the B rows of the shape is drawn from its own.
     """
+    positive = tf.bitwise.bitwise_and(tf.bitwise.right_shift(_bits(shape, seed, place), 8), 2**24 - 1)
+    return tf.cast(positive, tf.float32) * 2.0**-24
+
+
+def _bits(shape: Any, seed: tf.Tensor | None, place: int) -> tf.Tensor:
+    """Any int32, all as likely. Whole numbers: of one seed XLA makes other floats than the rest of TensorFlow does."""
     own = fold_in(seed, place)
     if own.shape.rank == 1:
-        return _uniform(shape, own)
-    rest = tf.TensorSpec(tf.TensorShape(tf.get_static_value(shape[1:], partial=True)), tf.float32)
-    return tf.map_fn(lambda row: _uniform(shape[1:], row), own, fn_output_signature=rest)
+        return _row_of_bits(shape, own)
+    rest = tf.TensorSpec(tf.TensorShape(tf.get_static_value(shape[1:], partial=True)), tf.int32)
+    return tf.map_fn(lambda row: _row_of_bits(shape[1:], row), own, fn_output_signature=rest)
 
 
-def _uniform(shape: Any, seed: tf.Tensor) -> tf.Tensor:
-    """Drawn as whole numbers: of one seed XLA makes other floats than the rest of TensorFlow does."""
-    bits = tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
-    return tf.cast(tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32)), tf.float32) * 2.0**-24
+def _row_of_bits(shape: Any, seed: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
 
 
 def fold_in(seed: tf.Tensor | None, place: int) -> tf.Tensor:
@@ -106,29 +111,54 @@ class BatchNorm(keras.Layer):
 
     def call(self, values: tf.Tensor, mask: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         """`values` `(B, T, ..., D)`, `mask` `(B, T)` float: statistics over all axes but the last."""
-        real = tf.cast(over_frames(mask, values), tf.bool)
-        values = tf.where(real, tf.cast(values, tf.float32), 0.0)
+        real = over_frames(mask, values)
+        values = tf.where(tf.cast(real, tf.bool), tf.cast(values, tf.float32), 0.0)
+        weights = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.offset)
         if training:
-            mean, variance = self._statistics(values, tf.cast(real, tf.float32))
+            outputs, mean, variance = _normalize(values, tf.cast(real, tf.float32), *weights, self.epsilon)
             self._remember(mean, variance)
         else:
-            mean, variance = tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
-        gain = tf.math.rsqrt(variance + self.epsilon) * tf.convert_to_tensor(self.scale)
-        outputs = (values - mean) * gain + tf.convert_to_tensor(self.offset)
-        return tf.cast(tf.where(real, outputs, 0.0), self.compute_dtype)
-
-    def _statistics(self, values: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        axes = list(range(values.shape.rank - 1))
-        per_frame = tf.cast(tf.reduce_prod(tf.shape(values)[2:-1]), tf.float32)
-        total, count = across_replicas(tf.reduce_sum(values, axes), tf.reduce_sum(mask) * per_frame)
-        count = tf.maximum(count, 1.0)
-        mean = total / count
-        (squares,) = across_replicas(tf.reduce_sum(tf.square(values - mean) * mask, axes))
-        return mean, squares / count
+            gain = tf.math.rsqrt(tf.convert_to_tensor(self.variance) + self.epsilon) * weights[0]
+            outputs = (values - tf.convert_to_tensor(self.mean)) * gain + weights[1]
+            outputs = outputs * tf.cast(real, tf.float32)
+        return tf.cast(outputs, self.compute_dtype)
 
     def _remember(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         for memory, value in ((self.mean, mean), (self.variance, variance)):
             memory.assign(self.momentum * memory + (1 - self.momentum) * tf.stop_gradient(value))
+
+
+def _normalize(
+    values: tf.Tensor, real: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalised by their own mean and variance, which come as well; `values` are zero where `real` `(B, T, ...)` is.
+
+    The gradient is written out: half the passes over the values that automatic differentiation makes.
+    """
+    axes = list(range(values.shape.rank - 1))
+    places = tf.cast(tf.reduce_prod(tf.shape(values)[2:-1]), tf.float32)
+
+    @tf.custom_gradient
+    def run(*inputs: tf.Tensor) -> tuple[Any, Any]:
+        values, scale, offset = map(tf.stop_gradient, inputs)
+        total, count = across_replicas(tf.reduce_sum(values, axes), tf.reduce_sum(real) * places)
+        count = tf.maximum(count, 1.0)
+        mean = total / count
+        centred = (values - mean) * real
+        (squares,) = across_replicas(tf.reduce_sum(tf.square(centred), axes))
+        factor = tf.math.rsqrt(squares / count + epsilon)
+
+        def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor]:
+            upstream = upstream * real
+            sums = [tf.reduce_sum(upstream, axes), tf.reduce_sum(upstream * centred, axes)]
+            d_offset, d_gain = (each / count for each in across_replicas(*sums))
+            d_values = (upstream - (centred * (d_gain * factor * factor) + d_offset) * real) * (scale * factor)
+            return [d_values, sums[1] * factor, sums[0]]
+
+        return ((centred * (scale * factor) + offset) * real, mean, squares / count), gradient
+
+    outputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = run(values, scale, offset)
+    return outputs
 
 
 def over_frames(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
