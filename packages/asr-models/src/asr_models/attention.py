@@ -141,13 +141,13 @@ class LocationAttention(keras.Layer):
 
     def call(self, query: tf.Tensor, memory: Memory, previous: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """`query` `(N, Q)`, `previous` `(N, T)` -> context `(N, D)`, alignment `(N, T)`."""
-        batch, rows = tf.shape(memory.keys)[0], tf.shape(previous)[0]
+        batch, (rows, frames) = tf.shape(memory.keys)[0], _sizes(previous)
         filters, kernel = tf.squeeze(tf.convert_to_tensor(self.filters), 1), tf.convert_to_tensor(self.location.kernel)
         filtered = tf.matmul(filters, _windows(previous, filters.shape[0]), transpose_a=True)  # (N, C, T)
         # W q + b comes in by the same product, as one more channel that is 1 everywhere.
-        filtered = tf.concat([filtered, tf.ones([rows, 1, *_sizes(previous)[1:]])], 1)
+        filtered = tf.concat([filtered, tf.ones([rows, 1, frames])], 1)
         own = tf.expand_dims(self.query(query), 1)
-        kernels = tf.concat([tf.tile(tf.expand_dims(kernel, 0), [rows, 1, 1]), own], 1)  # (N, C + 1, A)
+        kernels = tf.concat([tf.broadcast_to(kernel, [rows, *kernel.shape]), own], 1)  # (N, C + 1, A)
         asked = tf.matmul(filtered, kernels, transpose_a=True)
         asked = tf.reshape(asked, [batch, -1, *_sizes(asked)[1:]])
         scores = self.score(tf.tanh(asked + tf.expand_dims(memory.keys, 1)))

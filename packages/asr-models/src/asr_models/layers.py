@@ -46,14 +46,17 @@ def _row_of_bits(shape: Any, seed: tf.Tensor) -> tf.Tensor:
     return tf.random.stateless_uniform(shape, seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
 
 
-def fold_in(seed: tf.Tensor | None, place: int) -> tf.Tensor:
+def fold_in(seed: tf.Tensor | None, place: tf.Tensor | int) -> tf.Tensor:
     """A seed of its own, or one for each row, for each place that draws numbers."""
     if seed is None:
         raise ValueError("training=True draws random numbers: expected seed=(2,) int32, got None")
-    seed = tf.cast(seed, tf.int32)
-    if seed.shape.rank == 1:
-        return tf.random.experimental.stateless_fold_in(seed, place, alg="philox")
-    return tf.map_fn(lambda row: tf.random.experimental.stateless_fold_in(row, place, alg="philox"), seed)
+    first, second = tf.unstack(tf.cast(seed, tf.int32), num=2, axis=-1)
+    # One number of a seed is mixed with the place, each bit of both reaching many (MurmurHash3's steps); the generator
+    # that the seed is for mixes the rest. TensorFlow's own `stateless_fold_in` takes a row at a time.
+    mixed = tf.bitwise.bitwise_xor(second, tf.cast(place, tf.int32) * -1640531535)
+    for shift, factor in ((16, -2048144789), (13, -1028477387)):
+        mixed = tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, shift)) * factor
+    return tf.stack([first, mixed], -1)
 
 
 def across_replicas(*sums: tf.Tensor) -> list[tf.Tensor]:
