@@ -143,7 +143,9 @@ class LocationAttention(keras.Layer):
         """`query` `(N, Q)`, `previous` `(N, T)` -> context `(N, D)`, alignment `(N, T)`."""
         batch, (rows, frames) = tf.shape(memory.keys)[0], _sizes(previous)
         filters, kernel = tf.squeeze(tf.convert_to_tensor(self.filters), 1), tf.convert_to_tensor(self.location.kernel)
-        filtered = tf.matmul(filters, _windows(previous, filters.shape[0]), transpose_a=True)  # (N, C, T)
+        filtered = tf.matmul(filters, _windows(previous, filters.shape[0]), transpose_a=True)
+        # tf.slice, and expand_dims below: on a CPU the gradient of an index in brackets takes ten times as long.
+        filtered = tf.slice(filtered, [0, 0, 0], [rows, filters.shape[1], frames])
         # W q + b comes in by the same product, as one more channel that is 1 everywhere.
         filtered = tf.concat([filtered, tf.ones([rows, 1, frames])], 1)
         own = tf.expand_dims(self.query(query), 1)
@@ -160,17 +162,29 @@ def _sizes(values: tf.Tensor) -> list[Any]:
 
 
 def _windows(rows: tf.Tensor, width: int) -> tf.Tensor:
-    """`(N, T)` -> `(N, W, T)`: at `[:, w, t]` what is w - W // 2 frames after t; zero beyond the ends.
+    """`(N, T)` -> `(N, W, T + W + 1)`: at `[:, w, t]`, `t < T`, what is w - W // 2 frames after t; zero beyond the ends.
 
-    By repeating the row and cutting it one element longer, so that each copy begins one element later: that is copying
-    alone, and so is its gradient, where a convolution of one channel has ten times the work on a CPU.
+    Copies of the row side by side, each read from one element later on than the one before it: that is copying alone,
+    and so is its gradient, where a convolution of one channel does ten times the work on a CPU.
     """
     count, frames = _sizes(rows)
-    padded = tf.pad(rows, [[0, 0], [width // 2, width // 2]])
-    length = frames + width - 1
-    # tf.slice, and expand_dims above: the gradient of an index in brackets is ten times as slow.
-    shifted = tf.slice(tf.tile(padded, [1, width + 1]), [0, 0], [count, width * (length + 1)])
-    return tf.slice(tf.reshape(shifted, [count, width, length + 1]), [0, 0, 0], [count, width, frames])
+    length = frames + width  # a zero more than need be: as long as the rest below even if there is no frame
+
+    @tf.custom_gradient
+    def run(rows: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        padded = tf.pad(tf.stop_gradient(rows), [[0, 0], [width // 2, width // 2 + 1]])
+        copies = tf.concat([padded] * width + [padded[:, :width]], 1)
+
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            side_by_side = tf.reshape(upstream, [count, width * (length + 1)])
+            whole = tf.pad(side_by_side, [[0, 0], [0, length - width]])
+            summed = tf.reduce_sum(tf.reshape(whole, [count, width + 1, length]), 1)
+            return summed[:, width // 2 : width // 2 + frames]
+
+        return tf.reshape(copies, [count, width, length + 1]), gradient
+
+    windows: tf.Tensor = run(rows)
+    return windows
 
 
 class MultiHeadAttention(keras.Layer):
