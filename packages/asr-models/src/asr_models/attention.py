@@ -162,7 +162,7 @@ def _sizes(values: tf.Tensor) -> list[Any]:
 
 
 def _windows(rows: tf.Tensor, width: int) -> tf.Tensor:
-    """`(N, T)` -> `(N, W, T + W + 1)`: at `[:, w, t]`, `t < T`, what is w - W // 2 frames after t; zero beyond the ends.
+    """`(N, T)` -> `(N, W, T + W + 1)`: at `[:, w, t]`, `t < T`, what is w - W // 2 frames after t; zero past the ends.
 
     Copies of the row side by side, each read from one element later on than the one before it: that is copying alone,
     and so is its gradient, where a convolution of one channel does ten times the work on a CPU.
