@@ -220,8 +220,9 @@ class RecurrentSpeller(keras.Layer):
             spoken, after, inputs = self._step(token, before, rows, training=training, seed=place)
             if own_guess is not None:
                 guess = tf.argmax(tf.stop_gradient(self.logits(spoken)), -1, output_type=tf.int32)
-            kept = [spoken, after.alignment, *([] if later is None else [token, *inputs])]
-            written = (array.write(u, row) for array, row in zip(out, kept, strict=True))
+            # What is only read again gets no gradient: else zeros for each row are made, read and added.
+            kept = [after.alignment] if later is None else map(tf.stop_gradient, (after.alignment, token, *inputs))
+            written = (array.write(u, row) for array, row in zip(out, (spoken, *kept), strict=True))
             return u + 1, guess, tuple(after[:-1]), *written
 
         shapes = {"spoken": [self.spoken_units], "alignments": [memory.values.shape[1]]}
