@@ -148,6 +148,13 @@ def test_runs_that_are_done_are_left_out_and_the_table_holds_them_all(
     ]
     assert (tmp_path / "table.md").read_text().splitlines()[2:] == rows
     assert capsys.readouterr().out.endswith("\n".join(rows) + "\n")
+    commands.clear()
+    monkeypatch.setattr(sys, "argv", [*called, "noise", "--after", "none"])
+    unheard_speaker.main()
+    first = f"train.init_from={tmp_path / 'bob/runs/las-none/run/model'}"
+    assert first in commands[0] and str(tmp_path / "bob/runs/las-none-then-noise/run") in commands[0]
+    more = "| bob | none, then noise | las | greedy | 1.00% | 25.00% | 2 | 3 |"
+    assert (tmp_path / "table.md").read_text().splitlines()[2:7] == [*rows, more]
 
 
 @pytest.mark.parametrize("family", unheard_speaker.FAMILIES)
@@ -158,8 +165,14 @@ def test_the_conditions_are_ones_that_a_configuration_takes(family: str, conditi
 
     plain = read_config(recipes.find(f"digits-{family}"))
     changed = read_config(recipes.find(f"digits-{family}"), unheard_speaker.CONDITIONS[condition])
-    assert (changed.augment == plain.augment) == (condition in ("speed", "synth"))
+    assert (changed.augment == plain.augment) == (condition == "recipe")
+    assert (changed.data == plain.data) == (condition != "global")
     assert changed.model == plain.model
+
+
+def test_conditions_differ() -> None:
+    given = [(*changes, name in unheard_speaker.SYNTHESISED) for name, changes in unheard_speaker.CONDITIONS.items()]
+    assert len(set(given)) == len(given) and unheard_speaker.TOLD.keys() == unheard_speaker.CONDITIONS.keys()
 
 
 def test_a_share_of_the_files_is_broken_in_every_way(corpus: Path, tmp_path: Path) -> None:

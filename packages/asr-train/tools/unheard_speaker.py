@@ -1,7 +1,7 @@
 """How well digits are recognised of a speaker whom training never heard, and what helps.
 
     python packages/asr-train/tools/unheard_speaker.py data RECORDINGS OUT --speakers jackson lucas
-    python packages/asr-train/tools/unheard_speaker.py run OUT --speakers jackson --conditions none speed all
+    python packages/asr-train/tools/unheard_speaker.py run OUT --speakers jackson --conditions none recipe all
     python packages/asr-train/tools/unheard_speaker.py run OUT --conditions none noise all --after none --epochs 4
     python packages/asr-train/tools/unheard_speaker.py table OUT
 
@@ -43,26 +43,30 @@ SPLITS = {"heard": (0, 5), "dev": (5, 8), "train": (8, None)}
 SIZES = {"train": 4000, "dev": 300, "heard": 300, "unheard": 300, "synth": 2000}
 """Strings in each manifest."""
 
-PLAIN = ("augment.spec_augment=null", "augment.speed=[1.0]")
+MASKS, SPEEDS = "augment.spec_augment=null", "augment.speed=[1.0]"
 PITCH = "augment.pitch=[0.8, 0.9, 1.0, 1.1, 1.25]"
 NOISE = "augment.noise={probability: 0.5, snr: [5.0, 30.0]}"
 CONDITIONS: dict[str, tuple[str, ...]] = {
-    "none": PLAIN,
-    "global": (*PLAIN, "features.normalize=global"),
-    "speed": (),  # the recipe's own: SpecAugment and three speeds
-    "pitch": (PITCH,),
-    "noise": (NOISE,),
-    "synth": (),
+    "none": (MASKS, SPEEDS),
+    "global": (MASKS, SPEEDS, "data.normalize=global"),
+    "spec": (SPEEDS,),
+    "speed": (MASKS,),
+    "pitch": (MASKS, SPEEDS, PITCH),
+    "noise": (MASKS, SPEEDS, NOISE),
+    "synth": (MASKS, SPEEDS),
+    "recipe": (),
     "all": (PITCH, NOISE),
 }
-"""What is changed of the recipe; those below `speed` add to it."""
+"""What is changed of the recipe, which has SpecAugment and three speeds."""
 TOLD = {
     "none": "none",
     "global": "none, and the corpus' mean and variance, not the utterance's",
-    "speed": "SpecAugment + speed",
-    "pitch": "… + pitch",
-    "noise": "… + noise",
-    "synth": "… + synthesised speakers",
+    "spec": "SpecAugment",
+    "speed": "speed",
+    "pitch": "pitch",
+    "noise": "noise",
+    "synth": "synthesised speakers",
+    "recipe": "SpecAugment and speed",
     "all": "all of these",
 }
 SYNTHESISED = ("synth", "all")
