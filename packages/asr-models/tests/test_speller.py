@@ -58,6 +58,33 @@ def test_attention_is_its_formula_for_each_hypothesis(kind: str) -> None:
         np.testing.assert_allclose(context[n], expected @ heard, atol=1e-6)
 
 
+@pytest.mark.parametrize("width", [1, 3, 31, 33, 51])
+@pytest.mark.parametrize("frames", [1, 31, 32, 33, 70])
+def test_location_attention_looks_at_the_frames_around_each_however_many_there_are(frames: int, width: int) -> None:
+    rng = np.random.default_rng(width)
+    layer = LocationAttention(Q, D, A, channels=2, width=width, rng=rng, name="a")
+    values = tf.constant(rng.normal(size=(2, frames, D)), tf.float32)
+    query, previous = (tf.constant(rng.random((2, n)), tf.float32) for n in (Q, frames))
+    weigh = rng.random((2, frames))
+    memory = layer.memory(values, tf.fill([2, frames], True))
+
+    def convolved() -> tf.Tensor:
+        around = tf.pad(previous, [[0, 0], [width // 2, width // 2]])[..., None]
+        located = layer.location(tf.nn.conv1d(around, tf.convert_to_tensor(layer.filters), 1, "VALID"))
+        return tf.nn.softmax(layer.score(tf.tanh(located + memory.keys + layer.query(query)[:, None]))[..., 0])
+
+    found = []
+    for attend in (lambda: layer(query, memory, previous)[1], convolved):
+        with tf.GradientTape() as tape:
+            tape.watch(previous)
+            alignment = attend()
+            target = tf.reduce_sum(alignment * weigh)
+        weights = [layer.filters, layer.location.kernel, layer.query.kernel]
+        found.append([alignment, *tape.gradient(target, [previous, *(weight.value for weight in weights)])])
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+
+
 def test_multi_head_attention_is_dot_attention_in_each_head() -> None:
     layer = MultiHeadAttention(Q, D, A, heads=2, rng=np.random.default_rng(1), name="a")
     values, query, _, context, alignment = parts(layer)

@@ -7,6 +7,7 @@ stays `(B, T, D)` and is never copied for the beams. All kinds have one interfac
     call(query, memory, previous) -> context, alignment    `(N, Q)`, `(N, T)` -> `(N, D)`, `(N, T)`
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -139,18 +140,25 @@ class LocationAttention(keras.Layer):
         """Everything about the memory that does not depend on a query."""
         return Memory(values, self.key(values), real)
 
-    def call(self, query: tf.Tensor, memory: Memory, previous: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """`query` `(N, Q)`, `previous` `(N, T)` -> context `(N, D)`, alignment `(N, T)`."""
+    def fixed(self, rows: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """What each step of a loop reads: the filters' `_band`, and U for each of so many hypotheses, `(N, C, A)`."""
+        kernel = tf.convert_to_tensor(self.location.kernel)
+        return _band(tf.squeeze(tf.convert_to_tensor(self.filters), 1)), tf.broadcast_to(kernel, [rows, *kernel.shape])
+
+    def call(
+        self, query: tf.Tensor, memory: Memory, previous: tf.Tensor, fixed: tuple[tf.Tensor, tf.Tensor] | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """`query` `(N, Q)`, `previous` `(N, T)` -> context `(N, D)`, alignment `(N, T)`; `fixed` as above, if known."""
         batch, (rows, frames) = tf.shape(memory.keys)[0], _sizes(previous)
-        filters, kernel = tf.squeeze(tf.convert_to_tensor(self.filters), 1), tf.convert_to_tensor(self.location.kernel)
-        filtered = tf.matmul(filters, _windows(previous, filters.shape[0]), transpose_a=True)
+        band, kernels = self.fixed(rows) if fixed is None else fixed
+        channels, blocks = kernels.shape[1] + 1, _blocks(previous, self.filters.shape[0])
+        filtered = tf.matmul(tf.reshape(blocks, [-1, band.shape[0]]), band)
+        filtered = tf.reshape(filtered, [rows, _sizes(blocks)[1] * band.shape[1] // channels, channels])
         # tf.slice, and expand_dims below: on a CPU the gradient of an index in brackets takes ten times as long.
-        filtered = tf.slice(filtered, [0, 0, 0], [rows, filters.shape[1], frames])
-        # W q + b comes in by the same product, as one more channel that is 1 everywhere.
-        filtered = tf.concat([filtered, tf.ones([rows, 1, frames])], 1)
+        filtered = tf.slice(filtered, [0, 0, 0], [rows, frames, channels])
+        # W q + b comes in by the same product: the last channel is 1 everywhere.
         own = tf.expand_dims(self.query(query), 1)
-        kernels = tf.concat([tf.broadcast_to(kernel, [rows, *kernel.shape]), own], 1)  # (N, C + 1, A)
-        asked = tf.matmul(filtered, kernels, transpose_a=True)
+        asked = tf.matmul(filtered, tf.concat([kernels, own], 1))
         asked = tf.reshape(asked, [batch, -1, *_sizes(asked)[1:]])
         scores = self.score(tf.tanh(asked + tf.expand_dims(memory.keys, 1)))
         return _attend(tf.squeeze(scores, -1), memory, query)
@@ -161,30 +169,34 @@ def _sizes(values: tf.Tensor) -> list[Any]:
     return [known or tf.shape(values)[axis] for axis, known in enumerate(values.shape)]
 
 
-def _windows(rows: tf.Tensor, width: int) -> tf.Tensor:
-    """`(N, T)` -> `(N, W, T + W + 1)`: at `[:, w, t]`, `t < T`, what is w - W // 2 frames after t; zero past the ends.
+def _block(width: int) -> int:
+    """L, the frames of a block: filters as wide as this look no further than into the next one."""
+    return max(width - 1, 32)
 
-    Copies of the row side by side, each read from one element later on than the one before it: that is copying alone,
-    and so is its gradient, where a convolution of one channel does ten times the work on a CPU.
+
+def _blocks(rows: tf.Tensor, width: int) -> tf.Tensor:
+    """`(N, T)` -> `(N, ceil(T / L), 2 L + 1)`: the frames that filters read for L frames, and a 1.
+
+    A block times the `_band` is what the filters give: one product of a few hundred columns, where a convolution of
+    one channel does ten times the work on a CPU.
     """
-    count, frames = _sizes(rows)
-    length = frames + width  # a zero more than need be: as long as the rest below even if there is no frame
+    (count, frames), length = _sizes(rows), _block(width)
+    number = -(-frames // length)
+    padded = tf.pad(rows, [[0, 0], [width // 2, (number + 1) * length - frames - width // 2]])
+    padded = tf.reshape(padded, [count, number + 1, length])
+    here, after = (tf.slice(padded, [0, first, 0], [count, number, length]) for first in (0, 1))
+    return tf.concat([here, after, tf.ones([count, number, 1])], -1)
 
-    @tf.custom_gradient
-    def run(rows: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        padded = tf.pad(tf.stop_gradient(rows), [[0, 0], [width // 2, width // 2 + 1]])
-        copies = tf.concat([padded] * width + [padded[:, :width]], 1)
 
-        def gradient(upstream: tf.Tensor) -> tf.Tensor:
-            side_by_side = tf.reshape(upstream, [count, width * (length + 1)])
-            whole = tf.pad(side_by_side, [[0, 0], [0, length - width]])
-            summed = tf.reduce_sum(tf.reshape(whole, [count, width + 1, length]), 1)
-            return summed[:, width // 2 : width // 2 + frames]
-
-        return tf.reshape(copies, [count, width, length + 1]), gradient
-
-    windows: tf.Tensor = run(rows)
-    return windows
+def _band(filters: tf.Tensor) -> tf.Tensor:
+    """`(W, C)` -> `(2 L + 1, L (C + 1))`: at `[i, (t, c)]` weight i - t of filter c; the last channel gives the 1."""
+    (width, channels), length = filters.shape, _block(filters.shape[0])
+    # Copies below each other, each read from one row later on than the one before it.
+    copies = tf.tile(tf.pad(filters, [[0, 2 * length + 1 - width], [0, 0]]), [length, 1])
+    shifted = tf.transpose(tf.reshape(copies[: 2 * length * length], [length, 2 * length, channels]), [1, 0, 2])
+    one = tf.scatter_nd([[2 * length, channels]], [1.0], [2 * length + 1, channels + 1])
+    whole = tf.pad(shifted, [[0, 1], [0, 0], [0, 1]]) + tf.expand_dims(one, 1)
+    return tf.reshape(whole, [2 * length + 1, length * (channels + 1)])
 
 
 class MultiHeadAttention(keras.Layer):
@@ -221,6 +233,13 @@ class MultiHeadAttention(keras.Layer):
         shape = tf.shape(values)
         split = tf.reshape(values, [shape[0], shape[1], self.heads, self.units // self.heads])
         return tf.transpose(split, [0, 2, 1, 3])
+
+
+def attend_in_loop(attention: keras.Layer, rows: Any) -> Callable[[Any, Memory, Any], tuple[Any, Any]]:
+    """`call` for a loop over tokens of so many hypotheses; what is the same at every step is computed now."""
+    if isinstance(attention, LocationAttention):
+        return functools.partial(attention, fixed=attention.fixed(rows))
+    return attention
 
 
 def contexts_later(

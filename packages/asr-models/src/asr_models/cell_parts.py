@@ -5,7 +5,6 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import tensorflow as tf
 
-from asr_models.deferred import times
 from asr_models.initial import Floats, glorot, orthogonal
 
 State = tuple[Any, ...]
@@ -61,10 +60,13 @@ def standardize_back(dy: Any, y: Any, factor: Any) -> Any:
 
 
 def times_recurrent(h: Any, weights: Named) -> tuple[Any, Named]:
-    """h R with dropout, normalised and shifted as the weights ask; and what the gradient reads of it."""
-    seen, matrix, kept = dropped(h, weights), weights["recurrent"], {}
-    turned = weights.get("recurrent_transposed")
-    product = tf.matmul(seen, matrix) if turned is None else times(seen, matrix, turned)
+    """h R with dropout, normalised and shifted as the weights ask; and what the gradient reads of it.
+
+    It is 0 without a matrix: then the caller has added the product to z.
+    """
+    if "recurrent" not in weights:
+        return tf.zeros([], h.dtype), {}
+    product, kept = tf.matmul(dropped(h, weights), weights["recurrent"]), {}
     if "recurrent_gain" in weights:
         product, kept["product_factor"] = standardize(product)
         kept["product"] = product

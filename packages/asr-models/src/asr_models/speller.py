@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from asr_models.attention import Memory, attention_of, contexts_later
+from asr_models.attention import Memory, attend_in_loop, attention_of, contexts_later
 from asr_models.configs import LasConfig
 from asr_models.deferred import through
 from asr_models.initial import glorot, weight
@@ -52,6 +52,8 @@ class _Rows(NamedTuple):
     context: Any
     """`(N, D)`, or a number where the attention keeps its gradient in the loop."""
     layers: tuple[Later, ...]
+    attend: Callable[[Any, Memory, Any], tuple[Any, Any]]
+    """The attention, with what is the same at every step."""
 
 
 _SAMPLING, _OUTPUT, _EMBEDDING = 101, 102, 103
@@ -128,7 +130,7 @@ class RecurrentSpeller(keras.Layer):
         training: bool,
         seed: tf.Tensor | None,
     ) -> tuple[tf.Tensor, SpellerState, list[tf.Tensor]]:
-        """Also what each layer read: values and hidden state, side by side."""
+        """Also what each layer read."""
         embedding = tf.convert_to_tensor(self.embedding)
         values = (
             tf.gather(embedding, tokens)
@@ -144,7 +146,7 @@ class RecurrentSpeller(keras.Layer):
         hidden, cells, read = [], [], []
         later = rows.layers if rows else [None] * len(self.layers)
         for layer, old, own in zip(self.layers, self._by_layer(state), later, strict=True):
-            read.append(tf.concat([values, old[0]], -1))
+            read.append(layer.read(values, old))
             values, *rest = layer(values, old, own)
             hidden.append(values)
             cells.extend(rest)
@@ -154,8 +156,10 @@ class RecurrentSpeller(keras.Layer):
         return tf.concat([values, context], -1) if self.config.output_context else values, state, read
 
     def _attend(self, query: tf.Tensor, state: SpellerState, rows: _Rows | None) -> tuple[tf.Tensor, tf.Tensor]:
-        context, alignment = self.attention(query, state.memory, state.alignment)
-        return context if rows is None else context + rows.context, alignment
+        if rows is None:
+            return self.attention(query, state.memory, state.alignment)
+        context, alignment = rows.attend(query, state.memory, state.alignment)
+        return context + rows.context, alignment
 
     def _by_layer(self, state: SpellerState) -> list[tuple[tf.Tensor, ...]]:
         return list(zip(state.hidden, state.cells, strict=True)) if state.cells else [(h,) for h in state.hidden]
@@ -227,7 +231,7 @@ class RecurrentSpeller(keras.Layer):
 
         shapes = {"spoken": [self.spoken_units], "alignments": [memory.values.shape[1]]}
         if later is not None:
-            shapes |= {"tokens": []} | {each.name: [each.inputs + each.units] for each in self.layers}
+            shapes |= {"tokens": []} | {each.name: [each.reads] for each in self.layers}
         arrays = [
             tf.TensorArray(tf.int32 if name == "tokens" else tf.float32, steps, element_shape=[tokens.shape[0], *shape])
             for name, shape in shapes.items()
@@ -252,11 +256,13 @@ class RecurrentSpeller(keras.Layer):
         embedded = through(tf.zeros([steps, batch, embedding.shape[1]]), [embedding], of_embedding)
         memory, context = contexts_later(self.attention, memory, steps, lambda: read["alignments"])
         biases = [layer.biases(steps, batch, functools.partial(read.__getitem__, layer.name)) for layer in self.layers]
-        turned = [layer.turned() for layer in self.layers]
+        # Turned here and not at each step: a CPU multiplies a few rows by a turned matrix at half the speed.
+        matrices = [(matrix, tf.transpose(matrix)) for matrix in (layer.matrix() for layer in self.layers)]
+        attend = attend_in_loop(self.attention, batch)
 
         def rows(u: tf.Tensor) -> _Rows:
-            layers = tuple(Later(bias.read(u), each) for bias, each in zip(arrays[2:], turned, strict=True))
-            return _Rows(arrays[0].read(u), arrays[1].read(u), layers)
+            layers = tuple(Later(bias.read(u), *pair) for bias, pair in zip(arrays[2:], matrices, strict=True))
+            return _Rows(arrays[0].read(u), arrays[1].read(u), layers, attend)
 
         arrays = [
             tf.TensorArray(each.dtype, steps, clear_after_read=False).unstack(each)

@@ -45,8 +45,10 @@ class Later(NamedTuple):
 
     bias: tf.Tensor
     """`(N, G)`: the row of `Cell.biases` for the step."""
-    turned: list[tf.Tensor]
-    """`Cell.turned`."""
+    matrix: tf.Tensor
+    """`Cell.matrix`, `(cell.reads, G)`."""
+    turned: tf.Tensor
+    """The same, transposed."""
 
 
 class Cell(keras.Layer):
@@ -61,6 +63,7 @@ class Cell(keras.Layer):
         self.step_weights = {key: weight(self, key, values[key]) for key in sorted(values)}
         # A GRU resets the product with its state, which so has another gradient than the projection.
         self.sums_products = "recurrent_bias" not in values
+        self.reads = inputs + units if self.sums_products else inputs
         self.built = self.projection.built = True
 
     @property
@@ -71,35 +74,37 @@ class Cell(keras.Layer):
     def call(self, values: tf.Tensor, state: State, later: Later | None = None) -> State:
         """`(N, D)` and the state -> the new state; `later` in a loop whose gradients wait."""
         weights = {key: tf.convert_to_tensor(value) for key, value in self.step_weights.items()}
-        kernel = tf.convert_to_tensor(self.projection.kernel)
         if later is None:
-            z = tf.matmul(values, kernel) + weights["bias"]
+            z = tf.matmul(values, tf.convert_to_tensor(self.projection.kernel)) + weights["bias"]
         else:
-            z = times(values, kernel, later.turned[0]) + later.bias
+            z = times(self.read(values, state), later.matrix, later.turned) + later.bias
             if self.sums_products:
-                weights["recurrent_transposed"] = later.turned[1]
+                del weights["recurrent"]
         return self.cell.step(z, state, weights)[0]
+
+    def read(self, values: tf.Tensor, state: State) -> tf.Tensor:
+        """`(N, reads)`: what one product takes in; values and hidden state side by side, where their products add."""
+        return tf.concat([values, state[0]], -1) if self.sums_products else values
 
     def _matrices(self) -> list[tf.Tensor]:
         """Those that get their gradient after a loop."""
         matrices = [self.projection.kernel, *([self.step_weights["recurrent"]] if self.sums_products else [])]
         return list(map(tf.convert_to_tensor, matrices))
 
-    def turned(self) -> list[tf.Tensor]:
-        """The matrices as their steps' gradient reads them."""
-        return list(map(tf.transpose, self._matrices()))
+    def matrix(self) -> tf.Tensor:
+        """`(reads, G)`, without a gradient: what `read` is multiplied by."""
+        return tf.stop_gradient(tf.concat(self._matrices(), 0))
 
     def biases(self, steps: Any, batch: Any, read: Callable[[], tf.Tensor]) -> tf.Tensor:
         """The bias for each step, `(U, N, G)`, through which bias and matrices get their gradient.
 
-        `read` tells, when that gradient is asked for, what the steps were given: values and hidden states, side by
-        side, `(U, N, D + H)`.
+        `read` tells, when that gradient is asked for, what the steps read, `(U, N, reads)`.
         """
         bias, matrices = tf.convert_to_tensor(self.step_weights["bias"]), self._matrices()
         heights = [each.shape[0] for each in matrices]
 
         def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-            product = sum_of_products(read()[..., : sum(heights)], upstream)
+            product = sum_of_products(read(), upstream)
             return [tf.reduce_sum(upstream, [0, 1]), *tf.split(product, heights)]
 
         return through(tf.broadcast_to(bias, [steps, batch, bias.shape[0]]), [bias, *matrices], gradient)
