@@ -235,11 +235,11 @@ class MultiHeadAttention(keras.Layer):
         return tf.transpose(split, [0, 2, 1, 3])
 
 
-def attend_in_loop(attention: keras.Layer, rows: Any) -> Callable[[Any, Memory, Any], tuple[Any, Any]]:
+def attend_in_loop(attention: Any, rows: Any) -> Callable[[Any, Memory, Any], tuple[Any, Any]]:
     """`call` for a loop over tokens of so many hypotheses; what is the same at every step is computed now."""
-    if isinstance(attention, LocationAttention):
-        return functools.partial(attention, fixed=attention.fixed(rows))
-    return attention
+    fixed = {"fixed": attention.fixed(rows)} if isinstance(attention, LocationAttention) else {}
+    call: Callable[..., tuple[Any, Any]] = attention
+    return functools.partial(call, **fixed)
 
 
 def contexts_later(
