@@ -210,6 +210,39 @@ def test_the_gradient_that_training_makes_after_the_loop_is_that_of_each_step(ch
             np.testing.assert_allclose(tf.convert_to_tensor(mine), theirs, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["eager", "graph", "graph of any shape", "XLA"])
+def test_nothing_is_spelled_behind_the_longest_text(kind: str) -> None:
+    """Up to there logits and gradients are those of all steps; behind, no step has written anything."""
+    features, lengths, tokens = speech()
+    model, texts = las(speller_layers=2, sampling=0.3), tf.constant([2, 4, 1, 3])
+    real = tf.sequence_mask(texts, tokens.shape[1], tf.float32)[..., None]
+    counts = tf.constant(np.random.default_rng(0).normal(size=(*tokens.shape, VOCAB)).astype("f4")) * real
+
+    def run(tokens: tf.Tensor, token_lengths: tf.Tensor | None) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            logits = model(
+                features, lengths, tokens, training=True, seed=tf.constant([1, 2]), token_lengths=token_lengths
+            )
+            total = tf.reduce_sum(tf.sin(logits) * counts)
+        return [logits, *map(tf.convert_to_tensor, tape.gradient(total, model.trainable_variables))]
+
+    signature = [tf.TensorSpec([None, None], tf.int64), tf.TensorSpec([None], tf.int32)]
+    spell = {
+        "eager": run,
+        "graph": tf.function(run, autograph=False),
+        "graph of any shape": tf.function(run, autograph=False, input_signature=signature),
+        "XLA": tf.function(run, autograph=False, jit_compile=True),
+    }[kind]
+    (all_logits, *all_gradients), (logits, *gradients) = run(tokens, None), spell(tf.constant(tokens), texts)
+    np.testing.assert_allclose(logits[:, :4], all_logits[:, :4], atol=1e-5)
+    unspelled = np.broadcast_to(model.speller.output_layer.bias, logits[:, 4:].shape)
+    np.testing.assert_array_equal(logits[:, 4:], unspelled)
+    assert np.abs(all_logits[:, 4:] - unspelled).max() > 1e-2
+    for mine, theirs in zip(gradients, all_gradients, strict=True):
+        assert np.abs(theirs).max() > 1e-5
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
 def test_alignments_are_those_of_the_steps_and_sum_to_one() -> None:
     features, lengths, tokens = speech()
     model = las(attention="multi-head")

@@ -71,14 +71,18 @@ class Las(keras.Model):
         training: bool = False,
         seed: tf.Tensor | None = None,
         sampling: tf.Tensor | float | None = None,
+        token_lengths: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Teacher forcing: `tokens` `(B, U)` int32 that start with the begin token -> logits `(B, U, V)`.
 
         Logits at u are for the token after `tokens[:, u]`; those beyond a text's length mean nothing. `sampling` is
         the rate of scheduled sampling in this step, a number or a scalar tensor; None is that of the configuration.
+        With `token_lengths` `(B,)`, how many of the tokens are real, the speller ends at the longest, not at U.
         """
         memory = self.listen(features, lengths, training=training, seed=seed)
-        return self.speller(memory, tokens, training=training, seed=seed, sampling=sampling)
+        return self.speller(
+            memory, tokens, training=training, seed=seed, sampling=sampling, token_lengths=token_lengths
+        )
 
     def alignments(self, memory: Encoded, tokens: tf.Tensor) -> tf.Tensor:
         """Where each next token is heard, under teacher forcing: `tokens` `(B, U)` -> `(B, U, T')`, rows sum to one."""

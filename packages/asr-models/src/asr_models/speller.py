@@ -182,16 +182,18 @@ class RecurrentSpeller(keras.Layer):
         training: bool = False,
         seed: tf.Tensor | None = None,
         sampling: tf.Tensor | float | None = None,
+        token_lengths: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Teacher forcing: `tokens` `(B, U)`, of which the first is the begin token -> logits `(B, U, V)`.
 
+        `token_lengths` `(B,)` says how many are real: nothing is spelled behind the longest, though U be more.
         In training a token is replaced by the speller's own last guess with probability `sampling`, a number or a
         scalar tensor that grows from step to step; None is `config.sampling`.
 
         Raises:
             ValueError: training draws numbers and there is no seed.
         """
-        spoken, _ = self._spell(memory, tokens, training=training, seed=seed, sampling=sampling)
+        spoken, _ = self._spell(memory, tokens, token_lengths, training=training, seed=seed, sampling=sampling)
         return self.logits(spoken, training=training, seed=seed, place=_OUTPUT)
 
     def alignments(self, memory: Encoded, tokens: tf.Tensor) -> tf.Tensor:
@@ -202,6 +204,7 @@ class RecurrentSpeller(keras.Layer):
         self,
         memory: Encoded,
         tokens: tf.Tensor,
+        lengths: tf.Tensor | None = None,
         *,
         training: bool = False,
         seed: tf.Tensor | None = None,
@@ -211,6 +214,8 @@ class RecurrentSpeller(keras.Layer):
         tokens, state = tf.cast(tokens, tf.int32), self.start(memory)
         by_step, known = tf.transpose(tokens), tokens.shape[1]
         steps = tf.shape(tokens)[1] if known is None else known
+        # The arrays have U rows, whatever is spelled: those that no step writes are zero.
+        longest = steps if lengths is None else tf.minimum(tf.reduce_max(tf.cast(lengths, tf.int32)), steps)
         own_guess = self._own_guess(by_step, seed, sampling) if training else None
         read: dict[str, tf.Tensor] = {}  # by the steps, once the loop has run
         fixed, later = state.memory, None
@@ -239,7 +244,7 @@ class RecurrentSpeller(keras.Layer):
         # Nothing was guessed before the first step: its guess is its token. The memory stays out of the loop's state:
         # what a loop carries is kept for the gradient once a step.
         first = (0, tf.zeros_like(tokens[:, 0]) if known == 0 else by_step[0], tuple(state[:-1]), *arrays)
-        _, _, _, *found = tf.while_loop(lambda u, *_: u < steps, body, first, maximum_iterations=known)
+        _, _, _, *found = tf.while_loop(lambda u, *_: u < longest, body, first, maximum_iterations=known)
         read.update((name, array.stack()) for name, array in zip(shapes, found, strict=True))
         return tf.transpose(read["spoken"], [1, 0, 2]), tf.transpose(read["alignments"], [1, 0, 2])
 

@@ -115,9 +115,10 @@ class Attention:
         targets = tf.pad(batch.labels * real, [[0, 0], [0, 1]]) + ends
         memory = self.model.listen(batch.features, batch.feature_lengths, training=training, seed=seed)
         rate = self.model.config.sampling * sampling if self.model.config.sampling else None
-        logits = self.model.speller(memory, inputs, training=training, seed=seed, sampling=rate)
+        lengths = batch.label_lengths + 1
+        logits = self.model.speller(memory, inputs, training=training, seed=seed, sampling=rate, token_lengths=lengths)
         smoothing = self.smoothing if training else 0.0
-        spelled = asr_models.cross_entropy(logits, targets, batch.label_lengths + 1, smoothing=smoothing)
+        spelled = asr_models.cross_entropy(logits, targets, lengths, smoothing=smoothing)
         if not (training and self.ctc_weight):
             return spelled
         ctc = asr_models.ctc_loss(*self.model.frame_logits(memory), batch.labels, batch.label_lengths, blank=self.blank)
