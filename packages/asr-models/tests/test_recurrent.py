@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from asr_models.cells import GruCell, LstmCell, RnnCell
 from asr_models.keras_weights import from_keras, to_keras
+from asr_models.loops import scan
 from asr_models.recurrent import Lstm, Recurrent, lstm_cell, recurrent
 
 LENGTHS = np.array([7, 1, 4])
@@ -335,6 +336,42 @@ def test_bfloat16_products_are_near(way: str) -> None:
         scale = float(tf.reduce_max(tf.abs(other)))
         np.testing.assert_allclose(mine, other, atol=0.03 * scale)
         assert not np.array_equal(mine, other)
+
+
+@every_cell
+def test_compiled_loops_multiply_in_bfloat16(cell) -> None:
+    """Near to float32 at every weight; and not the same, as loops that are not compiled are but for the input."""
+    results = []
+    for options in ({"compiled": True, "products": "bfloat16"}, {"products": "bfloat16"}, {}):
+        layer = layer_of(cell, **options)
+        with tf.GradientTape() as tape:
+            outputs = layer(speech(), LENGTHS)
+            loss = tf.reduce_sum(outputs**2)
+        results.append([outputs, *tape.gradient(loss, layer.trainable_variables)])
+    for mine, graph, exact in zip(*results, strict=True):
+        assert mine.dtype == tf.float32
+        assert np.linalg.norm(mine - exact) < 0.1 * np.linalg.norm(exact)
+        assert not np.array_equal(mine, graph)
+
+
+def test_bfloat16_is_what_is_multiplied_and_float32_what_is_added_up() -> None:
+    """A simple RNN, step by step in numpy, with state and matrix rounded and nothing else."""
+    rng = np.random.default_rng(5)
+    z, matrix = rng.normal(size=(4, B, 64)).astype("f4"), (rng.normal(size=(64, 64)) / 8).astype("f4")
+    weights = {"recurrent": tf.constant(matrix), "bias": tf.zeros(64)}
+    options = {"products": tf.bfloat16, "compiled": True}
+    got, _ = scan(RnnCell(), tf.constant(z), None, weights, (tf.zeros([B, 64]),), **options)
+
+    def run(rounded) -> np.ndarray:
+        rows, h = [], np.zeros((B, 64))
+        for row in z:
+            h = np.tanh(row + rounded(h) @ rounded(matrix))
+            rows.append(h)
+        return np.array(rows)
+
+    short = tf.bfloat16.as_numpy_dtype
+    np.testing.assert_allclose(got, run(lambda x: x.astype(short).astype("f8")), atol=1e-5)
+    assert np.abs(got - run(np.asarray)).max() > 1e-3
 
 
 def test_recurrent_dropout_hides_the_state_by_a_seed_alone() -> None:

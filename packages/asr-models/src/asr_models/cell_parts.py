@@ -59,6 +59,13 @@ def standardize_back(dy: Any, y: Any, factor: Any) -> Any:
     return factor * (dy - mean - y * tf.reduce_mean(dy * y, -1, keepdims=True))
 
 
+def multiply(rows: Any, matrix: Any) -> Any:
+    """rows x matrix, of the rows' dtype; a bfloat16 matrix has the rows rounded too, and the sums are not."""
+    if matrix.dtype == rows.dtype:
+        return tf.matmul(rows, matrix)
+    return tf.matmul(tf.cast(rows, matrix.dtype), matrix, output_type=rows.dtype)
+
+
 def times_recurrent(h: Any, weights: Named) -> tuple[Any, Named]:
     """h R with dropout, normalised and shifted as the weights ask; and what the gradient reads of it.
 
@@ -66,7 +73,7 @@ def times_recurrent(h: Any, weights: Named) -> tuple[Any, Named]:
     """
     if "recurrent" not in weights:
         return tf.zeros([], h.dtype), {}
-    product, kept = tf.matmul(dropped(h, weights), weights["recurrent"]), {}
+    product, kept = multiply(dropped(h, weights), weights["recurrent"]), {}
     if "recurrent_gain" in weights:
         product, kept["product_factor"] = standardize(product)
         kept["product"] = product
@@ -85,7 +92,7 @@ def times_recurrent_back(da: Any, kept: Named, weights: Named) -> tuple[Any, Nam
         vectors["recurrent_gain"] = da * kept["product"]
         da = standardize_back(da * weights["recurrent_gain"], kept["product"], kept["product_factor"])
         rows["product"] = da
-    return dropped(tf.matmul(da, weights["recurrent_transposed"]), weights), vectors, rows
+    return dropped(multiply(da, weights["recurrent_transposed"]), weights), vectors, rows
 
 
 def dropped(h: Any, weights: Named) -> Any:

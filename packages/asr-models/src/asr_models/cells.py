@@ -23,6 +23,7 @@ from asr_models.cell_parts import (
     Named,
     State,
     dropped,
+    multiply,
     recurrent_weights,
     standardize,
     standardize_back,
@@ -73,7 +74,7 @@ class LstmCell:
         squashed, more = self._squash(c, weights)
         h, kept["squashed"] = o * squashed, squashed
         if self.projection:
-            return (tf.matmul(h, weights["projection"]), c), kept | more | {"unprojected": h}
+            return (multiply(h, weights["projection"]), c), kept | more | {"unprojected": h}
         return (h, c), kept | more
 
     @staticmethod
@@ -94,7 +95,7 @@ class LstmCell:
         rows, (dh, dc), c = {}, after, before[1]
         if self.projection:
             rows["projected"] = dh
-            dh = tf.matmul(dh, weights["projection_transposed"])
+            dh = multiply(dh, weights["projection_transposed"])
         squashed, vectors = kept["squashed"], {}
         dq = dh * o * (1 - squashed * squashed)
         if self.layer_norm:
@@ -150,8 +151,8 @@ class GruCell:
             kept["inner"] = inner
         else:
             gated, seen, recurrent = z[:, : 2 * units], dropped(h, weights), weights["recurrent"]
-            update, reset = tf.split(tf.sigmoid(gated + tf.matmul(seen, recurrent[:, : 2 * units])), 2, -1)
-            candidate = tf.tanh(z[:, 2 * units :] + tf.matmul(reset * seen, recurrent[:, 2 * units :]))
+            update, reset = tf.split(tf.sigmoid(gated + multiply(seen, recurrent[:, : 2 * units])), 2, -1)
+            candidate = tf.tanh(z[:, 2 * units :] + multiply(reset * seen, recurrent[:, 2 * units :]))
             kept = {}
         gates = {"update": update, "reset": reset, "candidate": candidate}
         return (candidate + update * (h - candidate),), kept | gates
@@ -167,10 +168,10 @@ class GruCell:
             through, vectors, product = times_recurrent_back(rows["reset"], kept, weights)
             return rows | product, (through + dh * update,), vectors
         units, transposed = h.shape[-1], weights["recurrent_transposed"]
-        dv = tf.matmul(dg, transposed[2 * units :])
+        dv = multiply(dg, transposed[2 * units :])
         seen = dropped(h, weights)
         gated = tf.concat([du, dv * seen * reset * (1 - reset)], -1)
-        through = dropped(tf.matmul(gated, transposed[: 2 * units]) + dv * reset, weights)
+        through = dropped(multiply(gated, transposed[: 2 * units]) + dv * reset, weights)
         return {"z": tf.concat([gated, dg], -1)}, (through + dh * update,), {}
 
     def matrices(self, before: Any, kept: Named, rows: Named, weights: Named, /) -> Named:

@@ -39,7 +39,7 @@ def scan(
         initial: the state before the first frame in the direction of the loop, `(B, ...)` tensors.
         reverse: from the last frame to the first; outputs stay in the order of time.
         dropout: `(B, H)`, multiplies h on its way into every step's product (Gal and Ghahramani, 2016).
-        products: dtype of the large products of the gradient.
+        products: dtype of the large products of the gradient, and of each step's where it is compiled and bfloat16.
         compiled: by XLA, once for each shape.
         training: False keeps nothing for the gradient; asking for one then costs a second run.
 
@@ -53,6 +53,13 @@ def scan(
     mask = None if mask is None else tf.cast(mask, initial[0].dtype)
     names = tuple(weights)
     fixed = {} if dropout is None else {"dropout": dropout}
+    # XLA multiplies bfloat16 and adds up in float32, half as quick again; the rest of TensorFlow cannot.
+    short = compiled and products == tf.bfloat16
+
+    def matrices_of(weights: Named) -> Named:
+        found = {name: weights[name] for name in TRANSPOSED if name in weights}
+        return {name: tf.cast(found[name], products) for name in found} if short else found
+
     widths = (z.shape[-1], *(part.shape[-1] for part in initial))
     forward, backward = (_run(loop, cell, reverse, compiled, widths) for loop in (_forward, _backward))
 
@@ -61,16 +68,16 @@ def scan(
         # Cut off, or an eager tape would record the loop as well.
         z, *rest = (tf.stop_gradient(each) for each in inputs)
         weights, initial = dict(zip(names, rest, strict=False)), tuple(rest[len(names) :])
-        history = forward(z, mask, weights | fixed, initial, keep=training)
+        everything = weights | fixed | matrices_of(weights)
+        history = forward(z, mask, everything, initial, keep=training)
 
         def gradient(d_outputs: Any, *d_last: Any) -> list[Any]:
-            kept = history if training else forward(z, mask, weights | fixed, initial, keep=True)
+            kept = history if training else forward(z, mask, everything, initial, keep=True)
             before = _before(kept["states"], initial, reverse)
             # Turned here and not in the loop: XLA on a CPU multiplies by a turned matrix at half the speed.
-            turned = {TRANSPOSED[name]: tf.transpose(weights[name]) for name in TRANSPOSED if name in weights}
+            turned = {TRANSPOSED[name]: tf.transpose(each) for name, each in matrices_of(weights).items()}
             looks_back = {str(n): before[n] for n in cell.looks_back}
-            everything = weights | fixed | turned
-            rows, d_initial, vectors = backward(d_outputs, d_last, mask, everything, looks_back, kept["kept"])
+            rows, d_initial, vectors = backward(d_outputs, d_last, mask, everything | turned, looks_back, kept["kept"])
             rows["z"] = tf.cast(rows["z"], z.dtype)  # not as a loop writes it: XLA would copy all rows at each step
             pairs = cell.matrices(before[0], kept["kept"], rows, weights | fixed)
             grads = vectors | {name: _sum_of_products(pairs[name], products) for name in pairs}

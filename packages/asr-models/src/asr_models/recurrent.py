@@ -50,7 +50,8 @@ def recurrent(
         merge: how two directions meet, "concat" `(B, T, 2H)` or "sum" `(B, T, H)`.
         initial: the state before the first frame on the way of a direction; zeros if not given.
         dropouts: for a direction `(B, H)`, 0 or 1 / (1 - rate), the same at every step (Gal and Ghahramani, 2016).
-        products: dtype of the large products, "float32" or "bfloat16"; the recurrence stays float32.
+        products: dtype of the large products, "float32" or "bfloat16", and of those of the recurrence where it is
+            compiled; sums, gates and states are float32.
         compiled: whether XLA compiles the loops, once a shape; "auto" compiles them in a graph of known shapes.
         training: False keeps nothing for a gradient; asking for one still works, and runs the loops again.
 
