@@ -8,13 +8,13 @@ from importlib import import_module
 def import_tensorflow() -> None:
     """Import TensorFlow with the process's standard error closed to it.
 
-    Its libraries print notices about the machine while they are loaded, before any log level is heard. An import that
-    fails raises as usual.
+    Its libraries print notices about the machine while they are loaded, before any log level is heard, and an error
+    where they look for GPUs and there is no driver. An import that fails raises as usual.
     """
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
-        import_module("tensorflow")
+        import_module("tensorflow").config.list_physical_devices()
     finally:
         os.dup2(kept, 2)
         os.close(kept)
