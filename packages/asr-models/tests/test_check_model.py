@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from asr_models import PRESETS, Convolution, DeepSpeech2, DeepSpeech2Config, Encoded, Las, LasConfig
 from asr_models import attention as attention_module
-from asr_models import layers as layers_module
+from asr_models import batch_norm as batch_norm_module
 from asr_models.bridge import weights_of
 from asr_models.configs import ATTENTIONS, CELLS
 from asr_models.initial import weight
@@ -201,9 +201,9 @@ def test_the_battery_finds_attention_to_padding(monkeypatch: pytest.MonkeyPatch)
 def test_the_battery_finds_statistics_of_padding(monkeypatch: pytest.MonkeyPatch) -> None:
     quiet = dataclasses.replace(plain().config, dropout=0.0)
     check_training(built(quiet))
-    normalize = layers_module._normalize
+    normalize = batch_norm_module._normalize
     monkeypatch.setattr(
-        layers_module, "_normalize", lambda values, real, *rest: normalize(values, tf.ones_like(real), *rest)
+        batch_norm_module, "_normalize", lambda values, real, *rest: normalize(values, tf.ones_like(real), *rest)
     )
     with pytest.raises(AssertionError, match="longer padding changes the loss"):
         check_training(built(quiet))

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from asr_models import Convolution
-from asr_models.convolution import ConvolutionBlock, ConvolutionStack, clipped_relu
+from asr_models.convolution import ConvolutionBlock, ConvolutionStack
 from asr_models.norms import LayerNorm
 from asr_models.presets import VGG
 
@@ -39,15 +39,6 @@ def test_a_bare_convolution_is_that_of_keras_with_pooling_of_whole_and_part_wind
         assert lengths.numpy().tolist() == [len(expected)] and layer.frequencies == len(expected[0])
         np.testing.assert_allclose(got[0, : len(expected)], expected, atol=1e-5)
         assert not got[0, len(expected) :].numpy().any()
-
-
-def test_the_clipped_relu_and_its_gradient() -> None:
-    values = tf.constant([-3.0, -1e-3, 1e-3, 1.0, 19.99, 20.0, 25.0])
-    with tf.GradientTape() as tape:
-        tape.watch(values)
-        clipped = clipped_relu(values)
-    np.testing.assert_array_equal(clipped, np.clip(values, 0, 20))
-    np.testing.assert_array_equal(tape.gradient(clipped, values), [0, 0, 1, 1, 1, 0, 0])
 
 
 def test_nans_in_the_padding_stay_there() -> None:

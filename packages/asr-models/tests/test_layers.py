@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from asr_models.layers import BatchNorm, dropout, uniform
+from asr_models.batch_norm import BatchNorm
+from asr_models.layers import activate, dropout, uniform
 from asr_models.lengths import frame_mask
 from asr_models.norms import LayerNorm
 
@@ -101,14 +102,86 @@ def test_dropout_is_a_function_of_its_seed_and_place() -> None:
     assert np.array_equal(first, tf.function(lambda: dropout(values, 0.3, seed, 0, training=True), autograph=False)())
     assert not np.array_equal(first, dropout(values, 0.3, seed, 1, training=True))
     assert abs((first == 0).mean() - 0.3) < 0.05 and abs(first.mean() - 1) < 0.05
-    assert np.unique(first).tolist() == [0, np.float32(1 / 0.7)]
+    assert np.array_equal(first, tf.function(lambda: dropout(values, 0.3, seed, 0, training=True), jit_compile=True)())
+    np.testing.assert_allclose(np.unique(first), [0, 1 / 0.7], rtol=1e-5)
     assert dropout(values, 0.3, None, 0, training=False) is values
 
 
 @pytest.mark.parametrize("rate", [1e-3, 0.5, 0.999])
 def test_dropout_drops_as_many_as_it_should(rate: float) -> None:
-    dropped = dropout(tf.ones([1000, 1000]), rate, tf.constant([3, 4]), 0, training=True).numpy() == 0
-    assert abs(dropped.mean() - rate) < 5 * (rate * (1 - rate) / 1e6) ** 0.5
+    outputs = dropout(tf.ones([1000, 999]), rate, tf.constant([3, 4]), 0, training=True).numpy()
+    deviation = (rate * (1 - rate) / 1e6) ** 0.5
+    assert abs((outputs == 0).mean() - rate) < 5 * deviation + 2**-17
+    assert abs(outputs.mean() - 1) < 5 * deviation / (1 - rate)
+
+
+@pytest.mark.parametrize("rate", [1e-9, 1 - 1e-9])
+def test_dropout_at_the_ends_of_its_rates_is_finite(rate: float) -> None:
+    outputs = dropout(tf.ones([100, 7]), rate, tf.constant([3, 4]), 0, training=True).numpy()
+    assert np.isfinite(outputs).all() and (outputs == 0).mean() == pytest.approx(rate, abs=1e-2)
+
+
+def test_neighbours_are_dropped_independently() -> None:
+    seeds = tf.reshape(tf.range(600), [300, 2])
+    kept = dropout(tf.ones([300, 20, 50]), 0.5, seeds, 0, training=True).numpy() > 0
+    other = dropout(tf.ones([300, 20, 50]), 0.5, seeds, 1, training=True).numpy() > 0
+    pairs = [(kept[..., 1:], kept[..., :-1]), (kept[:, 1:], kept[:, :-1]), (kept[1:], kept[:-1]), (kept, other)]
+    for one, two in pairs:
+        assert abs((one == two).mean() - 0.5) < 5 * 0.5 / one.size**0.5
+
+
+@pytest.mark.parametrize("units", [6, 7])
+def test_the_padding_behind_a_row_changes_no_mask(units: int) -> None:
+    seeds = tf.constant([[1, 2], [3, 4]])
+    short, long = (dropout(tf.ones([2, n, units]), 0.5, seeds, 0, training=True).numpy() for n in (5, 9))
+    np.testing.assert_array_equal(short, long[:, :5])
+    np.testing.assert_array_equal(short[1:], dropout(tf.ones([1, 5, units]), 0.5, seeds[1:], 0, training=True))
+
+
+def test_what_is_known_of_a_shape_is_known_after_dropout() -> None:
+    @tf.function(input_signature=[tf.TensorSpec([2, None, 6]), tf.TensorSpec([2, 2], tf.int32)])
+    def shape_of(values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        assert dropout(values, 0.5, seed, 0, training=True).shape.as_list() == [2, None, 6]
+        known = dropout(values[:, :3], 0.5, seed, 0, training=True)
+        return tf.shape(known)
+
+    assert shape_of(tf.ones([2, 5, 6]), tf.ones([2, 2], tf.int32)).numpy().tolist() == [2, 3, 6]
+
+
+@pytest.mark.parametrize("kind", ["none", "relu", "clipped-relu"])
+def test_activations_and_their_gradients(kind: str) -> None:
+    values = tf.constant([-3.0, -1e-3, 1e-3, 1.0, 19.99, 20.0, 25.0])
+    with tf.GradientTape() as tape:
+        tape.watch(values)
+        outputs = activate(values, kind)
+    low, high = {"none": (-np.inf, np.inf), "relu": (0, np.inf), "clipped-relu": (0, 20)}[kind]
+    np.testing.assert_array_equal(outputs, np.clip(values, low, high))
+    np.testing.assert_array_equal(tape.gradient(outputs, values), (low < values.numpy()) & (values.numpy() < high))
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "clipped-relu"])
+def test_batch_norm_is_the_same_compiled(activation: str) -> None:
+    rng, layer = np.random.default_rng(0), BatchNorm(4)
+    values, mask = tf.constant(rng.normal(size=(3, 8, 5, 4)).astype("f4") * 9), frame_mask([8, 2, 5], 8)
+    layer.scale.assign(rng.normal(size=4) * 9)
+    weights = tf.constant(rng.normal(size=values.shape).astype("f4"))
+
+    def step(values: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            outputs = layer(values, mask, training=True, activation=activation)
+            loss = tf.reduce_sum(outputs * weights)
+        return [outputs, *tape.gradient(loss, [values, layer.scale, layer.offset])]
+
+    known = tf.function(step, autograph=False)  # XLA compiles the layer alone where shapes are known
+    unknown = tf.function(step, input_signature=[tf.TensorSpec([None, None, None, 4])], autograph=False)
+    whole = tf.function(step, autograph=False, jit_compile=True)
+    operations = known.get_concrete_function(values).graph.get_operations()
+    assert any("_XlaMustCompile" in operation.node_def.attr for operation in operations)
+    expected = step(values)
+    for got in (known(values), unknown(values), whole(values)):
+        for one, other in zip(got, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
 
 
 def test_uniform_numbers_are_uniform() -> None:

@@ -269,3 +269,25 @@ def test_under_a_policy_a_step_is_that_of_float32_nearly(attention: str, policy)
         assert log_probs.dtype == tf.float32 and all(part.dtype == tf.float32 for part in state.hidden + state.cells)
         said.append(log_probs.numpy())
     assert 0 < np.abs(said[0] - said[1]).max() < 0.05
+
+
+@pytest.mark.parametrize("short", ["float32", "bfloat16"])
+def test_the_steps_of_training_a_speller_multiply_in_the_dtype_of_the_policy(short: str, policy) -> None:
+    policy("float32" if short == "float32" else f"mixed_{short}")
+    x, lengths, y, _ = batch()
+    model = built(dataclasses.replace(LAS, cell="lstm"))
+
+    def gradients() -> Any:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(x, lengths, y, training=True, seed=tf.constant([1, 1])) ** 2)
+        return tape.gradient(loss, model.trainable_variables)
+
+    definition = tf.function(gradients, autograph=False).get_concrete_function().graph.as_graph_def()
+    products = [
+        node
+        for function in definition.library.function
+        for node in function.node_def
+        if node.op == "MatMul" and "cell_0" in node.name
+    ]
+    assert {node.name.startswith("gradient") for node in products} == {False, True}
+    assert {node.attr["T"].type for node in products} == {tf.as_dtype(short).as_datatype_enum}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from asr_models.recurrent import Recurrent
     from asr_models.streaming import StreamingDeepSpeech2
 
-__version__ = "0.2.4"
+__version__ = "0.2.5"
 
 __all__ = [
     "PRESETS",

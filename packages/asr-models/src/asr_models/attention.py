@@ -5,10 +5,10 @@ stays `(B, T, D)` and is never copied for the beams. All kinds have one interfac
 
     memory(values, real) -> Memory                         what does not depend on a query, once an utterance
     call(query, memory, previous) -> context, alignment    `(N, Q)`, `(N, T)` -> `(N, D)`, `(N, T)`
+
+In a loop over tokens `call` is given what `attention_loop.py` has made ready, a `LoopStep`.
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
@@ -17,7 +17,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from asr_models.configs import LasConfig
-from asr_models.deferred import through
+from asr_models.deferred import Later, times
 from asr_models.initial import glorot, weight
 from asr_models.layers import Dense
 
@@ -31,6 +31,19 @@ class Memory(NamedTuple):
     """`(B, T, A)`."""
     real: tf.Tensor
     """`(B, T)` bool."""
+
+
+class LoopStep(NamedTuple):
+    """What a step of a loop whose gradients wait (`deferred.py`) is given."""
+
+    query: Later
+    """The projection of the query."""
+    context: tf.Tensor
+    """`(N, D)`, added to the context: through it the memory gets its gradient."""
+    turned: tf.Tensor
+    """`Memory.values` with time last, `(B, D, T)`."""
+    fixed: tuple[tf.Tensor, tf.Tensor] | None
+    """`LocationAttention.fixed`."""
 
 
 def _by_utterance(rows: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
@@ -49,11 +62,14 @@ def _softmax(scores: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
     return tf.nn.softmax(tf.where(real, scores, -1e9)) * tf.cast(real, tf.float32)
 
 
-def _attend(scores: tf.Tensor, memory: Memory, query: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _attend(scores: tf.Tensor, memory: Memory, query: tf.Tensor, loop: LoopStep | None) -> tuple[tf.Tensor, tf.Tensor]:
     """Scores `(B, beams, T)` -> contexts `(N, D)` and alignments `(N, T)`."""
     alignment = _softmax(scores, memory.real[:, None])
-    context = tf.matmul(alignment, memory.values)
-    return _by_hypothesis(context, query), _by_hypothesis(alignment, query)
+    if loop is None:
+        context = _by_hypothesis(tf.matmul(alignment, memory.values), query)
+    else:
+        context = _by_hypothesis(times(alignment, memory.values, loop.turned), query) + loop.context
+    return context, _by_hypothesis(alignment, query)
 
 
 class DotAttention(keras.Layer):
@@ -70,10 +86,12 @@ class DotAttention(keras.Layer):
         """Everything about the memory that does not depend on a query."""
         return Memory(values, self.key(values), real)
 
-    def call(self, query: tf.Tensor, memory: Memory, previous: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(
+        self, query: tf.Tensor, memory: Memory, previous: tf.Tensor, loop: LoopStep | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """`query` `(N, Q)` -> context `(N, D)`, alignment `(N, T)`. The `previous` alignment is not looked at."""
-        queries = _by_utterance(self.query(query), tf.shape(memory.keys)[0])
-        return _attend(tf.matmul(queries, memory.keys, transpose_b=True) * self.units**-0.5, memory, query)
+        queries = _by_utterance((loop.query if loop else self.query)(query), tf.shape(memory.keys)[0])
+        return _attend(tf.matmul(queries, memory.keys, transpose_b=True) * self.units**-0.5, memory, query, loop)
 
 
 class AdditiveAttention(keras.Layer):
@@ -90,11 +108,13 @@ class AdditiveAttention(keras.Layer):
         """Everything about the memory that does not depend on a query."""
         return Memory(values, self.key(values), real)
 
-    def call(self, query: tf.Tensor, memory: Memory, previous: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(
+        self, query: tf.Tensor, memory: Memory, previous: tf.Tensor, loop: LoopStep | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """`query` `(N, Q)` -> context `(N, D)`, alignment `(N, T)`. The `previous` alignment is not looked at."""
-        queries = _by_utterance(self.query(query), tf.shape(memory.keys)[0])
+        queries = _by_utterance((loop.query if loop else self.query)(query), tf.shape(memory.keys)[0])
         hidden = tf.tanh(tf.expand_dims(queries, 2) + tf.expand_dims(memory.keys, 1))
-        return _attend(tf.squeeze(self.score(hidden), -1), memory, query)
+        return _attend(tf.squeeze(self.score(hidden), -1), memory, query, loop)
 
 
 class LocationAttention(keras.Layer):
@@ -146,22 +166,22 @@ class LocationAttention(keras.Layer):
         return _band(tf.squeeze(tf.convert_to_tensor(self.filters), 1)), tf.broadcast_to(kernel, [rows, *kernel.shape])
 
     def call(
-        self, query: tf.Tensor, memory: Memory, previous: tf.Tensor, fixed: tuple[tf.Tensor, tf.Tensor] | None = None
+        self, query: tf.Tensor, memory: Memory, previous: tf.Tensor, loop: LoopStep | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """`query` `(N, Q)`, `previous` `(N, T)` -> context `(N, D)`, alignment `(N, T)`; `fixed` as above, if known."""
+        """`query` `(N, Q)`, `previous` `(N, T)` -> context `(N, D)`, alignment `(N, T)`."""
         batch, (rows, frames) = tf.shape(memory.keys)[0], _sizes(previous)
-        band, kernels = self.fixed(rows) if fixed is None else fixed
+        band, kernels = loop.fixed if loop and loop.fixed else self.fixed(rows)
         channels, blocks = kernels.shape[1] + 1, _blocks(previous, self.filters.shape[0])
         filtered = tf.matmul(tf.reshape(blocks, [-1, band.shape[0]]), band)
         filtered = tf.reshape(filtered, [rows, _sizes(blocks)[1] * band.shape[1] // channels, channels])
         # tf.slice, and expand_dims below: on a CPU the gradient of an index in brackets takes ten times as long.
         filtered = tf.slice(filtered, [0, 0, 0], [rows, frames, channels])
         # W q + b comes in by the same product: the last channel is 1 everywhere.
-        own = tf.expand_dims(self.query(query), 1)
+        own = tf.expand_dims((loop.query if loop else self.query)(query), 1)
         asked = tf.matmul(filtered, tf.concat([kernels, own], 1))
         asked = tf.reshape(asked, [batch, -1, *_sizes(asked)[1:]])
         scores = self.score(tf.tanh(asked + tf.expand_dims(memory.keys, 1)))
-        return _attend(tf.squeeze(scores, -1), memory, query)
+        return _attend(tf.squeeze(scores, -1), memory, query, loop)
 
 
 def _sizes(values: tf.Tensor) -> list[Any]:
@@ -218,9 +238,11 @@ class MultiHeadAttention(keras.Layer):
         """Everything about the memory that does not depend on a query."""
         return Memory(self.value(values), self.key(values), real)
 
-    def call(self, query: tf.Tensor, memory: Memory, previous: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(
+        self, query: tf.Tensor, memory: Memory, previous: tf.Tensor, loop: LoopStep | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """`query` `(N, Q)` -> context `(N, D)`, alignment `(N, T)`. The `previous` alignment is not looked at."""
-        queries = self._heads(_by_utterance(self.query(query), tf.shape(memory.keys)[0]))
+        queries = self._heads(_by_utterance((loop.query if loop else self.query)(query), tf.shape(memory.keys)[0]))
         scores = tf.matmul(queries, self._heads(memory.keys), transpose_b=True) * (self.units / self.heads) ** -0.5
         alignment = _softmax(scores, memory.real[:, None, None])  # (B, heads, beams, T)
         contexts = tf.transpose(tf.matmul(alignment, self._heads(memory.values)), [0, 2, 1, 3])
@@ -233,32 +255,6 @@ class MultiHeadAttention(keras.Layer):
         shape = tf.shape(values)
         split = tf.reshape(values, [shape[0], shape[1], self.heads, self.units // self.heads])
         return tf.transpose(split, [0, 2, 1, 3])
-
-
-def attend_in_loop(attention: Any, rows: Any) -> Callable[[Any, Memory, Any], tuple[Any, Any]]:
-    """`call` for a loop over tokens of so many hypotheses; what is the same at every step is computed now."""
-    fixed = {"fixed": attention.fixed(rows)} if isinstance(attention, LocationAttention) else {}
-    call: Callable[..., tuple[Any, Any]] = attention
-    return functools.partial(call, **fixed)
-
-
-def contexts_later(
-    attention: keras.Layer, memory: Memory, steps: Any, alignments: Callable[[], tf.Tensor]
-) -> tuple[Memory, tf.Tensor]:
-    """The memory for a loop whose gradients wait (`deferred.py`), and the rows to be added to each step's contexts.
-
-    `alignments` tells, when the gradient is asked for, those of all steps, `(U, B, T)`. With many heads the context is
-    no product of alignment and memory, and nothing waits.
-    """
-    if isinstance(attention, MultiHeadAttention):
-        return memory, tf.zeros([steps, 1, 1])
-
-    def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-        return [tf.matmul(tf.transpose(alignments(), [1, 2, 0]), tf.transpose(upstream, [1, 0, 2]))]
-
-    batch, width = tf.shape(memory.values)[0], memory.values.shape[2]
-    rows = through(tf.zeros([steps, batch, width]), [memory.values], gradient)
-    return memory._replace(values=tf.stop_gradient(memory.values)), rows
 
 
 def attention_of(config: LasConfig, *, memory: int, rng: np.random.Generator, name: str) -> keras.Layer:

@@ -68,7 +68,7 @@ class LstmCell:
 
     def step(self, z: Any, state: State, weights: Named, /) -> tuple[State, Named]:
         product, kept = times_recurrent(state[0], weights)
-        i, f, o, g = tf.split(self.activate(z + product), 4, -1)
+        i, f, o, g = self.gates_of(z + product)
         kept |= {"i": i, "f": f, "o": o, "g": g}  # each for itself: XLA vectorises no step that cuts a row twice
         c = f * state[1] + i * g
         squashed, more = self._squash(c, weights)
@@ -78,11 +78,11 @@ class LstmCell:
         return (h, c), kept | more
 
     @staticmethod
-    def activate(u: Any) -> Any:
+    def gates_of(u: Any) -> list[Any]:
         """`(N, 4H)` summed projections -> gates, by one tanh for all: sigmoid(x) is (1 + tanh(x / 2)) / 2."""
         units = u.shape[-1] // 4
         scale = np.repeat(np.array([0.5, 0.5, 0.5, 1.0], u.dtype.as_numpy_dtype), units)
-        return tf.tanh(u * scale) * scale + (1 - scale)
+        return list(tf.split(tf.tanh(u * scale) * scale + (1 - scale), 4, -1))
 
     def _squash(self, c: Any, weights: Named) -> tuple[Any, Named]:
         if not self.layer_norm:

@@ -1,7 +1,5 @@
 """Strided convolutions over time and frequency, padded by hand."""
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,23 +7,12 @@ import tensorflow as tf
 from asr_models.configs import Convolution
 from asr_models.convolve import convolve
 from asr_models.initial import glorot, weight
-from asr_models.layers import dropout, over_frames
+from asr_models.layers import activate, dropout, over_frames
 from asr_models.lengths import frame_mask, pad_for, strided
 from asr_models.norms import norm_of
 
-CLIP = 20.0
-"""The ceiling of DeepSpeech2's ReLU."""
-
 _PLACE = 300
 """The first number of the convolutions' places in the model, for dropout."""
-
-
-@tf.custom_gradient
-def clipped_relu(values: tf.Tensor) -> tuple[tf.Tensor, Any]:
-    """max(0, min(values, 20)) (Hannun et al., 2014, arXiv:1412.5567)."""
-    clipped = tf.clip_by_value(values, 0.0, CLIP)
-    # TensorFlow's gradient of a ReLU clipped at 6 is one pass, that of `clip_by_value` is five.
-    return clipped, lambda upstream: tf.raw_ops.Relu6Grad(gradients=upstream, features=clipped * (6 / CLIP))
 
 
 class ConvolutionBlock(keras.Layer):
@@ -80,13 +67,10 @@ class ConvolutionBlock(keras.Layer):
     def activate(self, values: tf.Tensor, mask: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         """Normalisation or bias, and activation; zero where the mask `(B, T)` is."""
         if self.norm is not None:
-            values = self.norm(values, mask, training=training)
-        else:
-            values = (values + tf.convert_to_tensor(self.bias)) * over_frames(mask, values)
-        # All of them keep zero at zero, so the padding stays silent.
-        if self.config.activation == "clipped-relu":
-            return clipped_relu(values)
-        return tf.nn.relu(values) if self.config.activation == "relu" else values
+            found: tf.Tensor = self.norm(values, mask, training=training, activation=self.config.activation)
+            return found
+        silent = (values + tf.convert_to_tensor(self.bias)) * over_frames(mask, values)
+        return activate(silent, self.config.activation)
 
     def pool(self, values: tf.Tensor, after: tf.Tensor | int) -> tf.Tensor:
         """Max pooling of `(B, T, F, C)` with `after` frames at its end that never win."""

@@ -6,7 +6,7 @@ the rows of all steps makes the gradient of the weight, by one product after the
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -30,7 +30,42 @@ def times(values: Any, matrix: Any, turned: Any) -> Any:
     return tf.matmul(values, matrix), lambda upstream: (tf.matmul(upstream, turned), None, None)
 
 
-def sum_of_products(left: Any, right: Any) -> Any:
+class Later(NamedTuple):
+    """A product and its bias at a step of a loop, whose gradients wait."""
+
+    bias: Any
+    """`(N, G)`: the row of `biases` for the step."""
+    matrix: Any
+    """`(M, G)`; the product is of its dtype."""
+    turned: Any
+    """The same, transposed."""
+
+    def __call__(self, values: Any) -> Any:
+        """`(N, M)` -> `(N, G)`."""
+        product = times(tf.cast(values, self.matrix.dtype), self.matrix, self.turned)
+        return tf.cast(product, self.bias.dtype) + self.bias
+
+
+def biases(
+    bias: Any | None, matrices: Sequence[Any], steps: Any, batch: Any, read: Callable[[], Any], products: Any
+) -> Any:
+    """The bias for each step, `(U, N, G)`, through which it and the matrices, one below the other, get their gradient.
+
+    `read` tells, when that gradient is asked for, what the steps multiplied by the matrices, `(U, N, M)`; `products` is
+    the dtype in which it is computed.
+    """
+    heights, columns = [each.shape[0] for each in matrices], matrices[0].shape[1]
+
+    def gradient(upstream: Any) -> list[Any]:
+        found = tf.split(sum_of_products(read(), upstream, products), heights)
+        return found if bias is None else [tf.reduce_sum(upstream, [0, 1]), *found]
+
+    given = tf.zeros([columns]) if bias is None else tf.convert_to_tensor(bias)
+    inputs = matrices if bias is None else [given, *matrices]
+    return through(tf.broadcast_to(given, [steps, batch, columns]), inputs, gradient)
+
+
+def sum_of_products(left: Any, right: Any, products: Any) -> Any:
     """Rows `(U, N, M)` and `(U, N, K)` -> the sum of their outer products, `(M, K)`."""
-    left, right = (tf.reshape(rows, [-1, rows.shape[-1]]) for rows in (left, right))
-    return tf.matmul(left, right, transpose_a=True)
+    m, k = (tf.reshape(tf.cast(rows, products), [-1, rows.shape[-1]]) for rows in (left, right))
+    return tf.cast(tf.matmul(m, k, transpose_a=True), left.dtype)

@@ -1,4 +1,4 @@
-"""Small layers that know about padding or seeds: dense, dropout, masked batch normalisation."""
+"""What the models' layers share: dropout that goes by seed and place, dense layers, sums over replicas."""
 
 from typing import Any
 
@@ -19,9 +19,37 @@ def dropout(values: tf.Tensor, rate: float, seed: tf.Tensor | None, place: int, 
     """
     if not training or rate == 0:
         return values
-    # Of whole numbers from -2^31 on, so many are below this: comparing them is all that there is to do.
-    kept = _bits(tf.shape(values), seed, place) >= round(rate * 2**32) - 2**31
-    return values * tf.where(kept, tf.constant(1 / (1 - rate), values.dtype), tf.zeros([], values.dtype))
+    # Of 2^16 whole numbers from -2^15 on so many are below this: comparing them is all that there is to do.
+    dropped = min(round(rate * 2**16), 2**16 - 1)
+    drawn = tf.ensure_shape(_halves(tf.shape(values), seed, place), values.shape)
+    kept = drawn >= tf.constant(dropped - 2**15, tf.int16)
+    return values * (tf.cast(kept, values.dtype) * (2**16 / (2**16 - dropped)))
+
+
+CEILING = 20.0
+"""Of DeepSpeech's ReLU (Hannun et al., 2014, arXiv:1412.5567)."""
+
+
+def activate(values: tf.Tensor, kind: str) -> tf.Tensor:
+    """Of the kinds "none", "relu" and "clipped-relu". All keep zero at zero, so that padding stays silent."""
+    if kind == "none":
+        return values
+
+    @tf.custom_gradient
+    def run(values: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        outputs = tf.nn.relu(values) if kind == "relu" else tf.clip_by_value(values, 0.0, CEILING)
+        return outputs, lambda upstream: activate_back(upstream, outputs, kind)
+
+    found: tf.Tensor = run(values)
+    return found
+
+
+def activate_back(upstream: tf.Tensor, outputs: tf.Tensor, kind: str) -> tf.Tensor:
+    """The gradient of what was activated, given the outputs."""
+    if kind == "clipped-relu":
+        # TensorFlow's gradient of a ReLU clipped at 6 is one pass, that of `clip_by_value` is five.
+        return tf.raw_ops.Relu6Grad(gradients=upstream, features=outputs * (6 / CEILING))
+    return tf.raw_ops.ReluGrad(gradients=upstream, features=outputs) if kind == "relu" else upstream
 
 
 def uniform(shape: Any, seed: tf.Tensor | None, place: int) -> tf.Tensor:
@@ -40,6 +68,13 @@ def _bits(shape: Any, seed: tf.Tensor | None, place: int) -> tf.Tensor:
         return _row_of_bits(shape, own)
     rest = tf.TensorSpec(tf.TensorShape(tf.get_static_value(shape[1:], partial=True)), tf.int32)
     return tf.map_fn(lambda row: _row_of_bits(shape[1:], row), own, fn_output_signature=rest)
+
+
+def _halves(shape: Any, seed: tf.Tensor | None, place: int) -> tf.Tensor:
+    """Any int16, all as likely; of each of `_bits` two, for to draw them takes longer than all that is done to them."""
+    bits = _bits(tf.concat([shape[:-1], (shape[-1:] + 1) // 2], 0), seed, place)
+    pairs = tf.bitcast(bits, tf.int16)
+    return tf.reshape(pairs, tf.concat([shape[:-1], [-1]], 0))[..., : shape[-1]]
 
 
 def _row_of_bits(shape: Any, seed: tf.Tensor) -> tf.Tensor:
@@ -61,11 +96,17 @@ def fold_in(seed: tf.Tensor | None, place: tf.Tensor | int) -> tf.Tensor:
 
 def across_replicas(*sums: tf.Tensor) -> list[tf.Tensor]:
     """Sums over all replicas of a running `tf.distribute` strategy; the given ones where there is one replica."""
-    context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
+    if one_replica():
         return list(sums)
+    context = tf.distribute.get_replica_context()
     # The identity gives a tensor its device, which a strategy asks for.
     return list(context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.identity(value) for value in sums]))
+
+
+def one_replica() -> bool:
+    """Whether there is nobody to share sums with."""
+    context = tf.distribute.get_replica_context()
+    return context is None or context.num_replicas_in_sync == 1
 
 
 def product(values: tf.Tensor, kernel: tf.Tensor, dtype: str) -> tf.Tensor:
@@ -92,76 +133,6 @@ class Dense(keras.Layer):
         """`(..., D)` -> `(..., units)`."""
         projected = product(values, tf.convert_to_tensor(self.kernel), self.compute_dtype)
         return projected if self.bias is None else projected + tf.convert_to_tensor(self.bias)
-
-
-class BatchNorm(keras.Layer):
-    """Batch normalisation over the real frames of a batch (sequence-wise: Laurent et al., 2015, arXiv:1510.01378).
-
-    Padding enters neither the statistics nor the output, whatever stands there. Under a strategy of `tf.distribute` the
-    statistics are those of all replicas together. All of it is computed in float32: in bfloat16 a batch of more than
-    256 frames could not be counted.
-    """
-
-    def __init__(self, units: int, *, momentum: float = 0.95, epsilon: float = 1e-3, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.momentum, self.epsilon = momentum, epsilon
-        ones, zeros = np.ones(units, np.float32), np.zeros(units, np.float32)
-        self.scale = weight(self, "scale", ones, autocast=False)
-        self.offset = weight(self, "offset", zeros, autocast=False)
-        self.mean = weight(self, "mean", zeros, trainable=False, autocast=False)
-        self.variance = weight(self, "variance", ones, trainable=False, autocast=False)
-        self.built = True
-
-    def call(self, values: tf.Tensor, mask: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-        """`values` `(B, T, ..., D)`, `mask` `(B, T)` float: statistics over all axes but the last."""
-        real = over_frames(mask, values)
-        values = tf.where(tf.cast(real, tf.bool), tf.cast(values, tf.float32), 0.0)
-        weights = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.offset)
-        if training:
-            outputs, mean, variance = _normalize(values, tf.cast(real, tf.float32), *weights, self.epsilon)
-            self._remember(mean, variance)
-        else:
-            gain = tf.math.rsqrt(tf.convert_to_tensor(self.variance) + self.epsilon) * weights[0]
-            outputs = (values - tf.convert_to_tensor(self.mean)) * gain + weights[1]
-            outputs = outputs * tf.cast(real, tf.float32)
-        return tf.cast(outputs, self.compute_dtype)
-
-    def _remember(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
-        for memory, value in ((self.mean, mean), (self.variance, variance)):
-            memory.assign(self.momentum * memory + (1 - self.momentum) * tf.stop_gradient(value))
-
-
-def _normalize(
-    values: tf.Tensor, real: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Normalised by their own mean and variance, which come as well; `values` are zero where `real` `(B, T, ...)` is.
-
-    The gradient is written out: half the passes over the values that automatic differentiation makes.
-    """
-    axes = list(range(values.shape.rank - 1))
-    places = tf.cast(tf.reduce_prod(tf.shape(values)[2:-1]), tf.float32)
-
-    @tf.custom_gradient
-    def run(*inputs: tf.Tensor) -> tuple[Any, Any]:
-        values, scale, offset = map(tf.stop_gradient, inputs)
-        total, count = across_replicas(tf.reduce_sum(values, axes), tf.reduce_sum(real) * places)
-        count = tf.maximum(count, 1.0)
-        mean = total / count
-        centred = (values - mean) * real
-        (squares,) = across_replicas(tf.reduce_sum(tf.square(centred), axes))
-        factor = tf.math.rsqrt(squares / count + epsilon)
-
-        def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> list[tf.Tensor]:
-            upstream = upstream * real
-            sums = [tf.reduce_sum(upstream, axes), tf.reduce_sum(upstream * centred, axes)]
-            d_offset, d_gain = (each / count for each in across_replicas(*sums))
-            d_values = (upstream - (centred * (d_gain * factor * factor) + d_offset) * real) * (scale * factor)
-            return [d_values, sums[1] * factor, sums[0]]
-
-        return ((centred * (scale * factor) + offset) * real, mean, squares / count), gradient
-
-    outputs: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = run(values, scale, offset)
-    return outputs
 
 
 def over_frames(mask: tf.Tensor, values: tf.Tensor) -> tf.Tensor:

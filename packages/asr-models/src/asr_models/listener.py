@@ -4,10 +4,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from asr_models.batch_norm import BatchNorm
 from asr_models.configs import LasConfig
 from asr_models.convolution import ConvolutionStack
 from asr_models.interfaces import Encoded
-from asr_models.layers import BatchNorm, Dense, dropout
+from asr_models.layers import Dense, dropout
 from asr_models.lengths import frame_mask, strided
 from asr_models.stack import recurrent_layer
 
@@ -31,7 +32,7 @@ class Projection(keras.Layer):
 
     def call(self, values: tf.Tensor, mask: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         """`(B, T, D)`, `(B, T)` -> `(B, T, D)`, zero on padding."""
-        return tf.nn.relu(self.norm(self.projection(values), mask, training=training))
+        return self.norm(self.projection(values), mask, training=training, activation="relu")
 
 
 class Listener(keras.Layer):

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from asr_models.batch_norm import BatchNorm
 from asr_models.initial import weight
-from asr_models.layers import BatchNorm, over_frames
+from asr_models.layers import activate, over_frames
 
 
 class LayerNorm(keras.Layer):
@@ -18,14 +19,16 @@ class LayerNorm(keras.Layer):
         self.offset = weight(self, "offset", np.zeros(units, np.float32), autocast=False)
         self.built = True
 
-    def call(self, values: tf.Tensor, mask: tf.Tensor, *, training: bool = False) -> tf.Tensor:
-        """`values` `(B, T, ..., D)`, `mask` `(B, T)` float -> the same shape."""
+    def call(
+        self, values: tf.Tensor, mask: tf.Tensor, *, training: bool = False, activation: str = "none"
+    ) -> tf.Tensor:
+        """`values` `(B, T, ..., D)`, `mask` `(B, T)` float -> the same shape, activated as `activate` does."""
         real = tf.cast(over_frames(mask, values), tf.bool)
         values = tf.where(real, tf.cast(values, tf.float32), 0.0)
         mean, variance = tf.nn.moments(values, [-1], keepdims=True)
         gain = tf.math.rsqrt(variance + self.epsilon) * tf.convert_to_tensor(self.scale)
         outputs = (values - mean) * gain + tf.convert_to_tensor(self.offset)
-        return tf.cast(tf.where(real, outputs, 0.0), self.compute_dtype)
+        return tf.cast(activate(tf.where(real, outputs, 0.0), activation), self.compute_dtype)
 
 
 def norm_of(kind: str, units: int, *, name: str) -> keras.Layer | None:

@@ -277,6 +277,6 @@ class Lstm(Recurrent):
 
 def lstm_cell(z: tf.Tensor, c: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """One LSTM step from the summed projections `z` `(N, 4H)` and the cell `c` `(N, H)`: the new `(h, c)`."""
-    i, f, o, g = tf.split(LstmCell.activate(z), 4, -1)
+    i, f, o, g = LstmCell.gates_of(z)
     c = f * c + i * g
     return o * tf.tanh(c), c

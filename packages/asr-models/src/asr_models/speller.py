@@ -16,13 +16,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from asr_models.attention import Memory, attend_in_loop, attention_of, contexts_later
+from asr_models.attention import LoopStep, Memory, attention_of
+from asr_models.attention_loop import attention_loop
 from asr_models.configs import LasConfig
-from asr_models.deferred import through
+from asr_models.deferred import Later, through
 from asr_models.initial import glorot, weight
 from asr_models.interfaces import Encoded
 from asr_models.layers import Dense, dropout, fold_in, product, uniform
-from asr_models.stack import Cell, Later
+from asr_models.stack import Cell
 
 
 class SpellerState(NamedTuple):
@@ -49,11 +50,8 @@ class _Rows(NamedTuple):
 
     embedded: Any
     """`(N, E)`."""
-    context: Any
-    """`(N, D)`, or a number where the attention keeps its gradient in the loop."""
+    attention: LoopStep
     layers: tuple[Later, ...]
-    attend: Callable[[Any, Memory, Any], tuple[Any, Any]]
-    """The attention, with what is the same at every step."""
 
 
 _SAMPLING, _OUTPUT, _EMBEDDING = 101, 102, 103
@@ -130,7 +128,7 @@ class RecurrentSpeller(keras.Layer):
         training: bool,
         seed: tf.Tensor | None,
     ) -> tuple[tf.Tensor, SpellerState, list[tf.Tensor]]:
-        """Also what each layer read."""
+        """Also the attention's query, and what each layer read."""
         embedding = tf.convert_to_tensor(self.embedding)
         values = (
             tf.gather(embedding, tokens)
@@ -138,9 +136,9 @@ class RecurrentSpeller(keras.Layer):
             else tf.gather(tf.stop_gradient(embedding), tokens) + rows.embedded
         )
         values = dropout(values, self.config.embedding_dropout, seed, _EMBEDDING, training=training)
-        context, alignment = state.context, state.alignment
+        context, alignment, query = state.context, state.alignment, state.hidden[-1]
         if self.config.attend_first:
-            context, alignment = self._attend(state.hidden[-1], state, rows)
+            context, alignment = self._attend(query, state, rows)
         if self.config.input_feeding:
             values = tf.concat([values, context], -1)
         hidden, cells, read = [], [], []
@@ -151,15 +149,16 @@ class RecurrentSpeller(keras.Layer):
             hidden.append(values)
             cells.extend(rest)
         if not self.config.attend_first:
-            context, alignment = self._attend(values, state, rows)
+            query = values
+            context, alignment = self._attend(query, state, rows)
         state = SpellerState(tuple(hidden), tuple(cells), context, alignment, state.memory)
-        return tf.concat([values, context], -1) if self.config.output_context else values, state, read
+        return tf.concat([values, context], -1) if self.config.output_context else values, state, [query, *read]
 
     def _attend(self, query: tf.Tensor, state: SpellerState, rows: _Rows | None) -> tuple[tf.Tensor, tf.Tensor]:
-        if rows is None:
-            return self.attention(query, state.memory, state.alignment)
-        context, alignment = rows.attend(query, state.memory, state.alignment)
-        return context + rows.context, alignment
+        found: tuple[tf.Tensor, tf.Tensor] = self.attention(
+            query, state.memory, state.alignment, None if rows is None else rows.attention
+        )
+        return found
 
     def _by_layer(self, state: SpellerState) -> list[tuple[tf.Tensor, ...]]:
         return list(zip(state.hidden, state.cells, strict=True)) if state.cells else [(h,) for h in state.hidden]
@@ -236,7 +235,8 @@ class RecurrentSpeller(keras.Layer):
 
         shapes = {"spoken": [self.spoken_units], "alignments": [memory.values.shape[1]]}
         if later is not None:
-            shapes |= {"tokens": []} | {each.name: [each.reads] for each in self.layers}
+            shapes |= {"tokens": [], "query": [self.config.speller_units]}
+            shapes |= {each.name: [each.reads] for each in self.layers}
         arrays = [
             tf.TensorArray(tf.int32 if name == "tokens" else tf.float32, steps, element_shape=[tokens.shape[0], *shape])
             for name, shape in shapes.items()
@@ -259,19 +259,18 @@ class RecurrentSpeller(keras.Layer):
             return [tf.math.unsorted_segment_sum(rows, tokens, embedding.shape[0])]
 
         embedded = through(tf.zeros([steps, batch, embedding.shape[1]]), [embedding], of_embedding)
-        memory, context = contexts_later(self.attention, memory, steps, lambda: read["alignments"])
+        memory, attention, attend = attention_loop(self.attention, memory, steps, batch, read)
         biases = [layer.biases(steps, batch, functools.partial(read.__getitem__, layer.name)) for layer in self.layers]
-        # Turned here and not at each step: a CPU multiplies a few rows by a turned matrix at half the speed.
         matrices = [(matrix, tf.transpose(matrix)) for matrix in (layer.matrix() for layer in self.layers)]
-        attend = attend_in_loop(self.attention, batch)
 
         def rows(u: tf.Tensor) -> _Rows:
-            layers = tuple(Later(bias.read(u), *pair) for bias, pair in zip(arrays[2:], matrices, strict=True))
-            return _Rows(arrays[0].read(u), arrays[1].read(u), layers, attend)
+            embedded, query, context, *biases = (array.read(u) for array in arrays)
+            layers = tuple(Later(bias, *pair) for bias, pair in zip(biases, matrices, strict=True))
+            return _Rows(embedded, attend((query, context)), layers)
 
         arrays = [
             tf.TensorArray(each.dtype, steps, clear_after_read=False).unstack(each)
-            for each in (embedded, context, *biases)
+            for each in (embedded, *attention, *biases)
         ]
         return memory, rows
 

@@ -1,14 +1,15 @@
 """What a configuration names: a recurrent layer over frames, and one recurrent step of a speller."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from asr_models.cells import CELLS
-from asr_models.deferred import sum_of_products, through, times
+from asr_models import deferred
+from asr_models.cell_parts import RecurrentCell
+from asr_models.cells import CELLS, LstmCell
 from asr_models.initial import weight
 from asr_models.recurrent import Recurrent
 
@@ -40,15 +41,14 @@ def recurrent_layer(
     )
 
 
-class Later(NamedTuple):
-    """What a cell is given at a step of a loop whose gradients wait (`deferred.py`)."""
+class _LstmStep(LstmCell):
+    """For a loop that XLA does not compile: a function for each gate is quicker there than the products of one."""
 
-    bias: tf.Tensor
-    """`(N, G)`: the row of `Cell.biases` for the step."""
-    matrix: tf.Tensor
-    """`Cell.matrix`, `(cell.reads, G)`."""
-    turned: tf.Tensor
-    """The same, transposed."""
+    @staticmethod
+    def gates_of(u: Any) -> list[Any]:
+        """`(N, 4H)` summed projections -> gates."""
+        i, f, o, g = tf.split(u, 4, -1)
+        return [tf.sigmoid(i), tf.sigmoid(f), tf.sigmoid(o), tf.tanh(g)]
 
 
 class Cell(keras.Layer):
@@ -56,7 +56,8 @@ class Cell(keras.Layer):
 
     def __init__(self, kind: str, inputs: int, units: int, *, rng: np.random.Generator, name: str) -> None:
         super().__init__(name=name, autocast=False)
-        self.cell, self.inputs, self.units = CELLS[kind](), inputs, units
+        self.cell: RecurrentCell = _LstmStep() if kind == "lstm" else CELLS[kind]()
+        self.inputs, self.units = inputs, units
         values = self.cell.initial_weights(rng, inputs, units)
         self.projection = keras.Layer(name=f"{name}.projection")
         self.projection.kernel = weight(self.projection, "kernel", values.pop("kernel"))
@@ -71,13 +72,13 @@ class Cell(keras.Layer):
         """How many tensors `(N, H)` a state is."""
         return len(self.cell.state_widths(self.units))
 
-    def call(self, values: tf.Tensor, state: State, later: Later | None = None) -> State:
+    def call(self, values: tf.Tensor, state: State, later: deferred.Later | None = None) -> State:
         """`(N, D)` and the state -> the new state; `later` in a loop whose gradients wait."""
         weights = {key: tf.convert_to_tensor(value) for key, value in self.step_weights.items()}
         if later is None:
             z = tf.matmul(values, tf.convert_to_tensor(self.projection.kernel)) + weights["bias"]
         else:
-            z = times(self.read(values, state), later.matrix, later.turned) + later.bias
+            z = later(self.read(values, state))
             if self.sums_products:
                 del weights["recurrent"]
         return self.cell.step(z, state, weights)[0]
@@ -92,19 +93,12 @@ class Cell(keras.Layer):
         return list(map(tf.convert_to_tensor, matrices))
 
     def matrix(self) -> tf.Tensor:
-        """`(reads, G)`, without a gradient: what `read` is multiplied by."""
-        return tf.stop_gradient(tf.concat(self._matrices(), 0))
+        """`(reads, G)`, without a gradient and in the dtype of the layer's products: what `read` is multiplied by."""
+        return tf.cast(tf.stop_gradient(tf.concat(self._matrices(), 0)), self.compute_dtype)
 
     def biases(self, steps: Any, batch: Any, read: Callable[[], tf.Tensor]) -> tf.Tensor:
         """The bias for each step, `(U, N, G)`, through which bias and matrices get their gradient.
 
         `read` tells, when that gradient is asked for, what the steps read, `(U, N, reads)`.
         """
-        bias, matrices = tf.convert_to_tensor(self.step_weights["bias"]), self._matrices()
-        heights = [each.shape[0] for each in matrices]
-
-        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
-            product = sum_of_products(read(), upstream)
-            return [tf.reduce_sum(upstream, [0, 1]), *tf.split(product, heights)]
-
-        return through(tf.broadcast_to(bias, [steps, batch, bias.shape[0]]), [bias, *matrices], gradient)
+        return deferred.biases(self.step_weights["bias"], self._matrices(), steps, batch, read, self.compute_dtype)
