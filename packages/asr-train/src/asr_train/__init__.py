@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.4.2"
+__version__ = "0.4.3"
 
 if TYPE_CHECKING:
     from asr_train.config import RunConfig
