@@ -126,9 +126,13 @@ def _backward(
 
 
 def _sums(values: Any) -> Any:
-    """`(B, T, ..., D)` -> `(D,)`; in two steps, for a CPU sums many columns faster than few."""
-    if not values.shape[2:].is_fully_defined():
+    """`(B, T, ..., D)` -> `(D,)`, by steps that XLA makes part of the loop that computes the values.
+
+    Of few columns, and of more than 32 rows at once, it makes loops of their own.
+    """
+    if not values.shape.is_fully_defined():
         return tf.reduce_sum(values, list(range(values.shape.rank - 1)))
-    wide = int(np.prod(values.shape[2:]))
-    rows = tf.reduce_sum(tf.reshape(values, [-1, wide]), 0)
-    return tf.reduce_sum(tf.reshape(rows, [-1, values.shape[-1]]), 0)
+    rows, wide = int(np.prod(values.shape[:2])), int(np.prod(values.shape[2:]))
+    padded = tf.pad(tf.reshape(values, [rows, wide]), [[0, -rows % 32], [0, 0]])
+    by_block = tf.reduce_sum(tf.reshape(padded, [-1, 32, wide]), 1)
+    return tf.reduce_sum(tf.reshape(tf.reduce_sum(by_block, 0), [-1, values.shape[-1]]), 0)
